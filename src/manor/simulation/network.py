@@ -13,7 +13,8 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 Address = TypeVar("Address", bound=Any)
@@ -36,34 +37,27 @@ class Weather:
     duplication: float = 0.0  # probability 0..1 of a second copy with its own delay
 
 
-@dataclass(order=True, slots=True)
-class _Event:
-    at: float
-    order: int
-    run: Callable[[], None] = field(compare=False)
-
-
 class Clock:
     """Virtual seconds since the start of the simulation, and everything that is going to happen."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._events: list[_Event] = []
+        # Plain tuples: with thousands of nodes the heap is where the time goes, and tuples compare in C.
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
     def at(self, moment: float, run: Callable[[], None]) -> None:
         """Run something at a moment; what lies in the past runs next."""
-        heapq.heappush(self._events, _Event(max(moment, self.now), next(self._order), run))
+        heapq.heappush(self._events, (max(moment, self.now), next(self._order), run))
 
     def after(self, delay_s: float, run: Callable[[], None]) -> None:
         self.at(self.now + delay_s, run)
 
     def run_until(self, moment: float) -> None:
         """Let time pass up to and including the moment."""
-        while self._events and self._events[0].at <= moment:
-            event = heapq.heappop(self._events)
-            self.now = event.at
-            event.run()
+        while self._events and self._events[0][0] <= moment:
+            self.now, _, run = heapq.heappop(self._events)
+            run()
         self.now = max(self.now, moment)
 
 
@@ -129,7 +123,7 @@ class Network(Generic[Address]):
         low, high = weather.delay_s
         for _ in range(copies):
             delay_s = low if low == high else self.rng.uniform(low, high)
-            self.clock.after(delay_s, lambda: self._deliver(source, target, message))
+            self.clock.after(delay_s, partial(self._deliver, source, target, message))
 
     def _deliver(self, source: Address, target: Address, message: Any) -> None:
         receiver = self._receivers.get(target)
