@@ -1,0 +1,197 @@
+"""YAML -> a struct of the caller's, with the place of everything kept. Start reading here.
+
+    bytes --compose--> nodes --readers, along the fields of the struct--> value
+          events, bounds,     units, tags, `-` = `_`,
+          `<<`, includes      many problems at once
+
+`load` and `load_file` do both steps and raise `ConfigError` with every problem found. `parse` is the first step
+alone, for a caller that must look at one option before it judges the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from manor.config.compose import Budget, Report, Stop, compose, entry_by_option
+from manor.config.dialect import TREE, Dialect
+from manor.config.errors import ConfigError, Position, Problem
+from manor.config.nodes import Mapping, Node, Scalar
+from manor.config.plain_data import Trouble, core_value
+from manor.config.readers import BAD, Reading, locate, reader_for
+
+__all__ = [
+    "ConfigError",
+    "Document",
+    "Parsed",
+    "Position",
+    "Problem",
+    "load",
+    "load_data",
+    "load_file",
+    "parse",
+    "read_bounded",
+]
+
+T = TypeVar("T")
+Warn = Callable[[Problem], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Document(Generic[T]):
+    """A loaded file.
+
+    Attributes:
+        files: every file that was read, the main one first; empty when only bytes were given.
+        directories: every directory listed for a glob of an include: a new file in it may change the document.
+    """
+
+    value: T
+    files: tuple[Path, ...]
+    directories: tuple[Path, ...]
+    root: Node
+    dialect: Dialect
+
+    def at(self, *path: str | int) -> Position:
+        """Where an option's value stands: `at("containers", "web", "setup", 0)`. Unknown: its nearest ancestor."""
+        return locate(self.root, self.value, path).at
+
+    def problem(self, path: tuple[str | int, ...], text: str) -> Problem:
+        """For checks after loading, worded and placed like the loader's own."""
+        return Report(self.dialect, None).made(self.at(*path), text, path=path)
+
+
+class Parsed:
+    """A file whose YAML is sound, before any option got its type."""
+
+    def __init__(
+        self, root: Node, report: Report, dialect: Dialect, files: tuple[Path, ...], directories: tuple[Path, ...]
+    ) -> None:
+        self.root = root
+        self.files = files
+        self.directories = directories
+        self._report = report
+        self._dialect = dialect
+
+    def option(self, name: str) -> tuple[str, Position] | None:
+        """The text of an option of the top level and its place; None if it is absent, missing or no text."""
+        value = entry_by_option(self.root, name) if isinstance(self.root, Mapping) else None
+        return (value.text, value.at) if isinstance(value, Scalar) and not value.null else None
+
+    def load(self, into: type[T]) -> Document[T]:
+        """Read it as a struct.
+
+        Raises:
+            ConfigError: with all problems, those of the YAML included.
+        """
+        reading = Reading(self._dialect, self._report)
+        value: Any = reader_for(into)(self.root, reading)
+        if self._report.problems:
+            raise ConfigError(self._report.problems)
+        assert value is not BAD
+        return Document(value, self.files, self.directories, self.root, self._dialect)
+
+
+def parse(
+    text: bytes,
+    file: str,
+    dialect: Dialect,
+    *,
+    warn: Warn | None = None,
+    root: Path | None = None,
+    path: Path | None = None,
+) -> Parsed:
+    """The first step: bytes to nodes.
+
+    Args:
+        file: as the reader of an error knows it.
+        root: the directory that includes are relative to; without it there are none.
+        path: the file itself, if it is one.
+    Raises:
+        ConfigError: no YAML, or a bound crossed. Lesser problems wait for `Parsed.load`.
+    """
+    report = Report(dialect, warn)
+    try:
+        if len(text) > dialect.bytes_max:
+            raise report.stop(Position(file, 1, 1), _too_large(dialect), kind="Decode Error", code="TooLarge")
+        budget = Budget()
+        files, directories = () if path is None else (path,), ()
+        if root is None or not dialect.includes:
+            return Parsed(compose(text, file, dialect, report, budget), report, dialect, files, directories)
+        from manor.config.includes import IncludedFiles
+
+        includes = IncludedFiles(file, root, dialect, report, budget, bytes_left=dialect.bytes_max - len(text))
+        node = compose(text, file, dialect, report, budget, includes)
+        return Parsed(node, report, dialect, (*files, *includes.files), tuple(includes.directories))
+    except Stop as stop:
+        raise ConfigError([stop.problem]) from None
+
+
+def load(
+    text: bytes,
+    file: str,
+    into: type[T],
+    dialect: Dialect,
+    *,
+    warn: Warn | None = None,
+    root: Path | None = None,
+) -> Document[T]:
+    """Bytes to a struct: see `parse` for the arguments.
+
+    Raises:
+        ConfigError: with all problems of the file, and of the files it includes.
+    """
+    return parse(text, file, dialect, warn=warn, root=root).load(into)
+
+
+def load_file(
+    path: Path | str, into: type[T], dialect: Dialect, *, shown_as: str | None = None, warn: Warn | None = None
+) -> Document[T]:
+    """A file to a struct; includes are relative to its directory. What cannot be read is a ConfigError too."""
+    path = Path(path)
+    file = shown_as if shown_as is not None else str(path)
+    text = read_bounded(path, file, dialect)
+    return parse(text, file, dialect, warn=warn, root=path.parent, path=path).load(into)
+
+
+def load_data(text: bytes, file: str, *, yaml_12: bool = True) -> Any:
+    """Plain data of the first document of a file: no struct says the types, so YAML 1.2's core schema does.
+
+    Args:
+        yaml_12: False leaves every scalar a text.
+    Raises:
+        ConfigError: each problem has a `code`: YamlParse, Float, NanOrInfinity, BadYamlKey, BadYamlValue, TooLarge.
+    """
+    report = Report(TREE, None)
+    try:
+        if len(text) > TREE.bytes_max:
+            raise report.stop(Position(file, 1, 1), _too_large(TREE), code="TooLarge")
+        node = compose(text, file, TREE, report, Budget(), first_document_only=True)
+    except Stop as stop:
+        raise ConfigError([stop.problem]) from None
+    trouble: Trouble = []
+    value = core_value(node, trouble, typed=yaml_12)
+    for at, what, code in trouble:
+        report.error(at.at, what, code=code)
+    if report.problems:
+        raise ConfigError(report.problems)
+    return value
+
+
+def read_bounded(path: Path, file: str, dialect: Dialect) -> bytes:
+    """The bytes of a file, at most one more than the dialect allows."""
+    try:
+        # not blocking, because a FIFO in the place of a file must not hang its reader
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
+            return stream.read(dialect.bytes_max + 1) or b""
+    except OSError as error:
+        report = Report(dialect, None)
+        what = f"cannot read this file: {error.strerror or error}; check that it is there and readable"
+        raise ConfigError([report.made(Position(file, 1, 1), what, kind="Decode Error")]) from error
+
+
+def _too_large(dialect: Dialect) -> str:
+    return f"larger than {dialect.bytes_max // (1024 * 1024)} MiB; split it or make it smaller"
