@@ -1,0 +1,383 @@
+"""The election in a made-up world: virtual time, a seeded network, crashes, stalls, clocks that jump, a late cantal.
+
+Theory of operation. Every node runs the real machine and the real membership. What cantal would answer is derived from
+the state of the world some seconds ago (gossip needs that long to agree). `World` carries out the events of a scenario,
+`Watch` (in `invariants.py`) looks at every step and complains; equal arguments give equal histories.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from manor.simulation.network import Clock, Network, Weather
+from manor.verwalter.election.invariants import Problem, Watch
+from manor.verwalter.election.machine import Election, Follower, Leader, View
+from manor.verwalter.election.messages import (
+    Action,
+    Confirm,
+    Message,
+    NodeId,
+    Persist,
+    Ping,
+    PingAll,
+    Pong,
+    SendPong,
+    Vote,
+    VoteAll,
+)
+from manor.verwalter.election.numbers import ElectionNumbers
+from manor.verwalter.election.scenario import (
+    ClockJump,
+    Crash,
+    Cut,
+    Delay,
+    Event,
+    Flap,
+    Heal,
+    Loss,
+    Restart,
+    Scenario,
+    Split,
+    Stale,
+    Stall,
+)
+from manor.verwalter.membership import CantalAnswer, CantalPeer, Member, Membership, Rights
+
+CANTAL_AGREES_AFTER_S = 10.0  # gossip calls a silent member dead within about this time
+POLL_EVERY_S = 1.0
+START_WITHIN_S = 1.0  # the nodes of a cluster are switched on within this time
+WALL_AT_START_MS = 1_773_479_702_000
+TRANSCRIPT_LINES = 400
+
+
+def node_name(number: int) -> NodeId:
+    """Scenario name `n1` is the node with this id: ids are hexadecimal and sort as the numbers do."""
+    return f"{number:08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """Who could see whom from a moment on."""
+
+    since: float
+    down: frozenset[NodeId]
+    side: dict[NodeId, int]
+
+
+@dataclass(slots=True)
+class _Disk:
+    """`election.json` of one node."""
+
+    epoch: int = 0
+    voted_for: NodeId | None = None
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run showed. It is good when there are no problems."""
+
+    nodes: int
+    seed: int
+    minutes: float
+    problems: tuple[Problem, ...]
+    transcript: tuple[str, ...]
+    settled_s: tuple[float, ...]  # how long each component took to agree after each disturbance
+    leader_changes: int
+    packets: int
+
+
+@dataclass(slots=True)
+class SimulatedNode:
+    """One daemon: the cores, what stands on its disk, and its troubles."""
+
+    id: NodeId
+    world: World
+    rng: random.Random
+    disk: _Disk = field(default_factory=_Disk)
+    up: bool = False
+    life: int = 0  # counts restarts, so that timers of a former life do nothing
+    wall_offset_s: float = 0.0
+    stalled_until: float = 0.0
+    stale_until: float = 0.0
+    election: Election = field(init=False)
+    membership: Membership = field(init=False)
+    _waiting: deque[tuple[Message, NodeId]] = field(default_factory=deque)
+    _wakes_at: float = float("inf")
+    _answer: CantalAnswer | None = None
+    _answer_of: _Sight | None = None
+
+    def start(self) -> None:
+        now = self.world.clock.now
+        self.life += 1
+        self.up = True
+        self._waiting.clear()
+        self._wakes_at = float("inf")
+        self.membership = Membership(self.id, self.disk.members)
+        self.election = Election(
+            self.id, self.world.scenario.numbers, self.rng, now, self.disk.epoch, self.disk.voted_for
+        )
+        self.world.network.attach(self.id, self.receive)
+        self._poll(self.life)
+        self._plan_wake()
+
+    def crash(self) -> None:
+        self.up = False
+        self.life += 1
+        self.world.network.detach(self.id)
+
+    def view(self) -> View:
+        return self.membership.view(self.world.clock.now, self.world.scenario.rights)
+
+    def receive(self, message: Message, source: NodeId) -> None:
+        if self.world.clock.now < self.stalled_until:
+            self._waiting.append((message, source))
+            return
+        now = self.world.clock.now
+        self.membership.hear(source, now)
+        self._perform(self.election.receive(message, source, now, self.view()))
+
+    def wake_from_stall(self) -> None:
+        """The operating system does not say what it gives first: the timers or what lies in the socket."""
+        if not self.up or self.world.clock.now < self.stalled_until:
+            return
+        if self.rng.random() < 0.5:
+            self._tick()
+        while self._waiting:
+            self.receive(*self._waiting.popleft())
+        self._tick()
+
+    def _poll(self, life: int) -> None:
+        """Ask cantal, every second, when nothing prevents it."""
+        if life != self.life:
+            return
+        now = self.world.clock.now
+        if now >= self.stalled_until and now >= self.stale_until:
+            self.membership.learn(self._ask_cantal(), now, self._wall_ms())
+            if self.membership.members_changed:
+                self.disk.members = self.membership.take_members(now, self._wall_ms())
+        self.world.clock.after(POLL_EVERY_S, lambda: self._poll(life))
+
+    def _wall_ms(self) -> int:
+        return WALL_AT_START_MS + int(1000 * (self.world.clock.now + self.wall_offset_s))
+
+    def _ask_cantal(self) -> CantalAnswer:
+        sight = self.world.sight_at(self.world.clock.now - CANTAL_AGREES_AFTER_S)
+        if self._answer is None or sight is not self._answer_of:
+            own_side = sight.side.get(self.id, 0)
+            self._answer_of = sight
+            self._answer = CantalAnswer(
+                peers=tuple(
+                    CantalPeer(
+                        id=id,
+                        hostname=id,
+                        name=id,
+                        primary_addr=f"{id}:1",
+                        available=id not in sight.down and sight.side.get(id, 0) == own_side,
+                    )
+                    for id in self.world.nodes
+                    if id != self.id
+                )
+            )
+        return self._answer
+
+    def _tick(self) -> None:
+        now = self.world.clock.now
+        if self.up and now >= self.stalled_until:
+            self._perform(self.election.tick(now, self.view()))
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        send, network = self.world.network.send, self.world.network
+        for action in actions:
+            match action:
+                case Persist(epoch, voted_for):
+                    self.world.watch.persisted(self, epoch)
+                    self.disk.epoch, self.disk.voted_for = epoch, voted_for
+                case PingAll(epoch):
+                    self.world.watch.pinged(self)
+                    for peer in self.membership.peers:
+                        send(self.id, peer, Ping(epoch))
+                case VoteAll(epoch, answered):
+                    self.world.watch.voted(self, epoch, self.id)
+                    for peer in self.membership.peers:
+                        if peer not in answered:
+                            send(self.id, peer, Vote(epoch, self.id))
+                case Confirm(epoch, target):
+                    self.world.watch.voted(self, epoch, target)
+                    network.send(self.id, target, Vote(epoch, target))
+                case SendPong(epoch, leader):
+                    network.send(self.id, leader, Pong(epoch))
+        self.world.watch.stepped(self)
+        self._plan_wake()
+
+    def _plan_wake(self) -> None:
+        """One timer at a time: when it fires too early, because a ping moved the deadline, it is set again."""
+        wake_at = self.election.wake_at
+        if wake_at < self._wakes_at:
+            self._wakes_at = wake_at
+            life = self.life
+            self.world.clock.at(wake_at, lambda: self._wake(life, wake_at))
+
+    def _wake(self, life: int, planned: float) -> None:
+        if life != self.life or planned != self._wakes_at:
+            return
+        self._wakes_at = float("inf")
+        if self.world.clock.now >= self.stalled_until and self.world.clock.now >= self.election.wake_at:
+            self._tick()
+        elif self.world.clock.now >= self.stalled_until:
+            self._plan_wake()
+
+
+class World:
+    """All nodes, the network between them, and the events of a scenario."""
+
+    def __init__(self, nodes: int, seed: int, scenario: Scenario) -> None:
+        rng = random.Random(seed)
+        self.scenario = scenario
+        self.clock = Clock()
+        self.network: Network[NodeId] = Network(
+            self.clock, random.Random(rng.random()), Weather(delay_s=scenario.delay_s, loss=scenario.loss)
+        )
+        self.network.weather.duplication = scenario.duplication
+        self.down: set[NodeId] = set()
+        self.sides: dict[NodeId, int] = {}
+        self.cuts: set[tuple[NodeId, NodeId]] = set()
+        self.busy_until = 0.0  # stalls and stale views last until then
+        self.flapping: dict[NodeId, float] = {}  # until when
+        self._sights = [_Sight(float("-inf"), frozenset(), {})]
+        ids = [node_name(number) for number in range(1, nodes + 1)]
+        self.nodes = {id: SimulatedNode(id, self, random.Random(rng.random())) for id in ids}
+        self.watch = Watch(self)
+        for node in self.nodes.values():
+            self.clock.at(rng.uniform(0.0, START_WITHIN_S), node.start)
+        for event in scenario.events:
+            self.clock.at(event.at_s, lambda event=event: self._happen(event))  # type: ignore[misc]
+
+    def run(self, seconds: float) -> None:
+        self.clock.after(self.watch.sample_every_s, self._sample)
+        self.clock.run_until(seconds)
+        self.watch.finish()
+
+    def living(self) -> Iterator[SimulatedNode]:
+        return (node for node in self.nodes.values() if node.up)
+
+    def leaders(self) -> list[SimulatedNode]:
+        return [node for node in self.living() if isinstance(node.election.state, Leader)]
+
+    def reach_each_other(self, one: NodeId, other: NodeId) -> bool:
+        return self.network.reaches(one, other) and self.network.reaches(other, one)
+
+    def sight_at(self, moment: float) -> _Sight:
+        for sight in reversed(self._sights):
+            if sight.since <= moment:
+                return sight
+        return self._sights[0]
+
+    def _sample(self) -> None:
+        self.watch.sample()
+        self.clock.after(self.watch.sample_every_s, self._sample)
+
+    def _happen(self, event: Event) -> None:
+        self.watch.event(event)
+        match event:
+            case Split(sides=sides):
+                named = [tuple(self._id(name) for name in side) for side in sides]
+                self.sides = {id: number for number, side in enumerate(named, 1) for id in side}
+                self.network.split(*named)
+            case Heal():
+                self.sides = {}
+                self.cuts.clear()
+                self.network.heal()
+            case Cut(source=source, target=target, one_way=one_way):
+                one, other = self._id(source), self._id(target)
+                for pair in ((one, other),) if one_way else ((one, other), (other, one)):
+                    self.cuts.add(pair)
+                    self.network.cut(*pair)
+            case Loss(share=share):
+                self.network.weather.loss = share
+            case Delay(range_s=range_s):
+                self.network.weather.delay_s = range_s
+            case Crash(nodes=names):
+                for node in self._named(names):
+                    self.down.add(node.id)
+                    node.crash()
+            case Restart(nodes=names, with_file=with_file):
+                for node in self._named(names):
+                    if node.up:
+                        continue
+                    if not with_file:
+                        node.disk = _Disk()
+                        self.watch.forgot(node)
+                    self.down.discard(node.id)
+                    node.start()
+            case ClockJump(node=name, by_s=by_s):
+                self._node(name).wall_offset_s += by_s
+            case Stall(node=name, for_s=for_s):
+                node = self._node(name)
+                node.stalled_until = self.clock.now + for_s
+                self._busy(for_s)
+                self.clock.after(for_s, node.wake_from_stall)
+            case Stale(node=name, for_s=for_s):
+                self._node(name).stale_until = self.clock.now + for_s
+                self._busy(for_s)
+            case Flap():
+                self.flapping[self._id(event.node)] = event.until_s
+                self._flap(event, off=True)
+        self._see()
+
+    def _flap(self, event: Flap, *, off: bool) -> None:
+        """Cut one node off and let it back, again and again until the flapping ends."""
+        if self.clock.now >= event.until_s:
+            off = False
+        node = self._id(event.node)
+        for other in self.nodes:
+            if other != node:
+                for pair in ((node, other), (other, node)):
+                    (self.network.cut if off else self.network.mend)(*pair)
+        if self.clock.now < event.until_s:
+            self.clock.after(event.every_s, lambda: self._flap(event, off=not off))
+
+    def _see(self) -> None:
+        self._sights.append(_Sight(self.clock.now, frozenset(self.down), dict(self.sides)))
+
+    def _busy(self, for_s: float) -> None:
+        self.busy_until = max(self.busy_until, self.clock.now + for_s)
+
+    def _id(self, name: str) -> NodeId:
+        return node_name(int(name[1:]))
+
+    def _node(self, name: str) -> SimulatedNode:
+        return self.nodes[self._id(name)]
+
+    def _named(self, names: Iterable[str]) -> list[SimulatedNode]:
+        return [self._node(name) for name in names]
+
+
+def run(nodes: int, seed: int, scenario: Scenario | None = None, minutes: float = 10.0) -> Outcome:
+    """Let a cluster live for some virtual minutes; without a scenario nothing happens to it."""
+    world = World(nodes, seed, scenario or Scenario())
+    world.run(minutes * 60)
+    watch = world.watch
+    return Outcome(
+        nodes=nodes,
+        seed=seed,
+        minutes=minutes,
+        problems=tuple(watch.problems),
+        transcript=tuple(watch.transcript),
+        settled_s=tuple(watch.settled_s),
+        leader_changes=watch.leader_changes,
+        packets=world.network.sent,
+    )
+
+
+def describe(node: SimulatedNode) -> str:
+    """One node in a transcript."""
+    state = node.election.state
+    of = f" of {state.leader}" if isinstance(state, Follower) else ""
+    return f"{node.id} {type(state).__name__}{of} epoch {node.election.epoch}"
+
+
+__all__ = ["ElectionNumbers", "Outcome", "Rights", "SimulatedNode", "World", "run"]
