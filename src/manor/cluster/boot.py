@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from manor.cluster import groups
-from manor.cluster.node import NodeSpec
+from manor.cluster.node import NodeSpec, layer
 from manor.container.init import find_init
 from manor.kernel import mounts, namespaces
 
@@ -85,9 +85,8 @@ def make_file_system(spec: NodeSpec, hierarchies: list[groups.Hierarchy]) -> Non
         elif entry.is_dir() and entry.name not in NEVER:
             inside.mkdir()
             if entry.name not in FRESH:
-                overlay_of(Path(entry.path), disk / entry.name, inside)
-    for name in NEVER - {"lost+found"}:
-        (root / name).mkdir()
+                overlay_of(Path(entry.path), layer(spec, entry.name), inside)
+    (root / "mnt").mkdir()
     own_var(disk / "var", root / "var")
     mounts.mount("proc", root / "proc", "proc")
     mounts.mount("sysfs", root / "sys", "sysfs")
@@ -99,11 +98,12 @@ def make_file_system(spec: NodeSpec, hierarchies: list[groups.Hierarchy]) -> Non
     mounts.pivot_root(root)
 
 
-def overlay_of(lower: Path, disk: Path, target: Path) -> None:
-    (disk / "upper").mkdir(parents=True, exist_ok=True)
-    (disk / "work").mkdir(exist_ok=True)
-    (disk / "upper").chmod(lower.stat().st_mode & 0o7777)
-    mounts.overlay(target, lower=[lower], upper=disk / "upper", work=disk / "work")
+def overlay_of(lower: Path, upper: Path, target: Path) -> None:
+    work = upper.with_name(f".work.{upper.name}")
+    for directory in (upper, work):
+        directory.mkdir(parents=True, exist_ok=True)
+    upper.chmod(lower.stat().st_mode & 0o7777)
+    mounts.overlay(target, lower=[lower], upper=upper, work=work)
 
 
 def own_var(disk: Path, target: Path) -> None:

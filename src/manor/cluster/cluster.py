@@ -93,7 +93,7 @@ class Cluster:
     def start_node(self, name: str) -> Running:
         """Boot a node with the disk it had, and plug in its network."""
         spec = self.spec(name)
-        etc = Path(spec.directory) / "etc" / "upper"
+        etc = node.layer(spec, "etc")
         etc.mkdir(parents=True, exist_ok=True)
         (etc / "machine-id").write_text(spec.machine_id + "\n")
         (etc / "hostname").write_text(name + "\n")

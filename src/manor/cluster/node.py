@@ -46,6 +46,11 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     host_link: str  # the outer end of its network link
 
 
+def layer(spec: NodeSpec, top: str) -> Path:
+    """Where a node keeps what it has written below a top directory such as `etc`; may be written while it is off."""
+    return Path(spec.directory) / "layers" / top
+
+
 class Running(msgspec.Struct, frozen=True):
     """Identifies the PID 1 of a node that was started, safe against reuse of the number."""
 
@@ -75,7 +80,8 @@ def boot(spec: NodeSpec) -> Running:
 
 def is_alive(running: Running) -> bool:
     try:
-        return process.start_time(running.pid) == running.start_time
+        # A zombie is dead: its parent, the machine's init, may take a moment to collect it.
+        return process.start_time(running.pid) == running.start_time and process.state(running.pid) not in "ZX"
     except OSError:
         return False
 
