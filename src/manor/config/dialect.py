@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 DEPTH_MAX: Final = 64  # nested collections, aliases and includes expanded
 NODES_MAX: Final = 1_000_000  # after expansion of aliases: what a reader may have to walk
@@ -20,8 +21,7 @@ class BareMode(enum.Enum):
     OCTAL = "octal"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The switches of one tool's files."""
 
     tool: str

@@ -7,7 +7,7 @@ ManorError                 every expected failure of every room and tool
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class ManorError(Exception):
@@ -16,8 +16,7 @@ class ManorError(Exception):
     exit_status: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in a file as the reader knows it; line and column from 1."""
 
     file: str
@@ -28,8 +27,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong in a file: the line a person reads is `str(problem)`.
 
     Attributes:

@@ -20,7 +20,7 @@ class IncludedFiles:
     """All files included by one document, however deep. One object; `_inside` is the way to the present file."""
 
     def __init__(
-        self, file: str, root: Path, dialect: Dialect, report: Report, budget: Budget, *, bytes_left: int
+        self, file: str, root: Path, dialect: Dialect, report: Report, budget: Budget, *, bytes_left: int, path: Path
     ) -> None:
         self.files: list[Path] = []
         self.directories: list[Path] = []
@@ -30,7 +30,7 @@ class IncludedFiles:
         self._bytes_left = bytes_left
         self._known: dict[Path, Node] = {}
         self._inside: list[tuple[str, Path]] = [(file, root)]  # as shown, and the directory it stands in
-        self._being_read: list[Path] = [root / os.path.basename(file)]
+        self._being_read: list[Path] = [path]
 
     def include(self, at: Scalar) -> Node:
         wrong = globs.check_relative(at.text)

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from manor.config.compose import Budget, Report, Stop, compose, entry_by_option
 from manor.config.dialect import TREE, Dialect
@@ -40,8 +41,7 @@ T = TypeVar("T")
 Warn = Callable[[Problem], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Document(Generic[T]):
+class Document(msgspec.Struct, Generic[T], frozen=True):
     """A loaded file.
 
     Attributes:
@@ -123,7 +123,9 @@ def parse(
             return Parsed(compose(text, file, dialect, report, budget), report, dialect, files, directories)
         from manor.config.includes import IncludedFiles
 
-        includes = IncludedFiles(file, root, dialect, report, budget, bytes_left=dialect.bytes_max - len(text))
+        main = root / os.path.basename(file) if path is None else path
+        left = dialect.bytes_max - len(text)
+        includes = IncludedFiles(file, root, dialect, report, budget, bytes_left=left, path=main)
         node = compose(text, file, dialect, report, budget, includes)
         return Parsed(node, report, dialect, (*files, *includes.files), tuple(includes.directories))
     except Stop as stop:

@@ -34,6 +34,7 @@ from manor.config.units import (
     parse_int,
 )
 
+TAGS_SHOWN_BESIDE_ADVICE: Final = 12  # more would bury the near one
 SUGGESTIONS_MAX: Final = 50  # a file of nonsense keys must not cost seconds of comparing words
 
 
@@ -225,7 +226,7 @@ def fixed_tuple_reader(items: tuple[Reader, ...]) -> Reader:
             reading.path.append(index)
             values.append(item(child, reading))
             reading.path.pop()
-        return BAD if BAD in values else tuple(values)
+        return BAD if any(value is BAD for value in values) else tuple(values)
 
     return read
 
@@ -349,7 +350,7 @@ class StructReader:
         for option in absent:
             # a required option that is there, but wrong, has its own problem already
             reading.bad(node, f"`{option.name}` is required; add `{option.name}: …`")
-        if absent or BAD in values.values():
+        if absent or any(value is BAD for value in values.values()):
             return BAD
         return self._made(node, values, reading)
 
@@ -428,9 +429,13 @@ def unknown_tag(node: Node, reading: Reading, known: Iterable[str], unsupported:
     names = tuple(known)
     if not names:
         return reading.bad(node, f"the tag `{shown}` is not allowed here; write the value without it")
-    if not shown.startswith("!!") and shown.startswith("!"):
-        return reading.bad(node, f"unknown tag `{shown}`; {reading.advice(shown[1:], names, '!')}")
-    return reading.bad(node, f"unknown tag `{shown}`; known: {', '.join(f'`!{name}`' for name in sorted(names))}")
+    every = f"known: {', '.join(f'`!{name}`' for name in sorted(names))}"
+    if shown.startswith("!!") or not shown.startswith("!"):
+        return reading.bad(node, f"unknown tag `{shown}`; {every}")
+    advice = reading.advice(shown[1:], names, "!")
+    if advice.startswith("did") and len(names) <= TAGS_SHOWN_BESIDE_ADVICE:
+        advice = f"{advice} {every}"
+    return reading.bad(node, f"unknown tag `{shown}`; {advice}")
 
 
 def missing_tag(node: Node, reading: Reading, known: Iterable[str]) -> _Bad:
@@ -531,8 +536,8 @@ def union_reader(members: tuple[Any, ...], unsupported: tuple[str, ...]) -> Read
         elif type(node) is Scalar:
             if node.null and nullable:
                 return None
-            if node.null and not ordered and (structs or mappings or lists):
-                return (structs or mappings or lists)[0](node, reading)
+            if node.null and (lists or (not ordered and (structs or mappings))):
+                return (lists or structs or mappings)[0](node, reading)
             if ordered:
                 return first_that_fits(ordered, node, reading)
         if variants and not (structs or mappings or lists or ordered):
@@ -606,6 +611,8 @@ def _make_reader(hint: Any) -> Reader:
     if origin is dict or getattr(origin, "__name__", "") == "Mapping":
         key, value = arguments
         return dict_reader(None if key is str else reader_for(key), reader_for(value))
+    if isinstance(hint, typing.NewType):
+        return reader_for(hint.__supertype__)
     raise TypeError(f"no reader for fields of type {hint!r}")
 
 

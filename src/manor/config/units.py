@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
+
+import msgspec
 
 from manor.config.dialect import BareMode, Dialect
 from manor.config.errors import shortened
@@ -170,30 +171,26 @@ def _octal_looking(text: str, dialect: Dialect) -> str | None:
 # What may stand in `Annotated[...]`
 
 
-@dataclass(frozen=True, slots=True)
-class Parse:
+class Parse(msgspec.Struct, frozen=True):
     """The text of a scalar -> the value of the field; a ValueError's text becomes the problem."""
 
     function: Callable[[str], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ParseIn:
+class ParseIn(msgspec.Struct, frozen=True):
     """As `Parse`, told the dialect of the file. `warn` gives the text of a warning, or None."""
 
     function: Callable[[str, Dialect], Any]
     warn: Callable[[str, Dialect], str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """A rule on a value that already has its type: what is wrong and what would be right, or None."""
 
     function: Callable[[Any], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """Both bounds included; None is open."""
 
     low: float | None = None
@@ -207,8 +204,7 @@ class Range:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
+class Length(msgspec.Struct, frozen=True):
     """How many items a list or mapping, or characters a text may have; both bounds included."""
 
     low: int = 0
@@ -222,8 +218,7 @@ class Length:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(msgspec.Struct, frozen=True):
     """The whole text must match; `right` says in words what would."""
 
     regex: str
@@ -235,8 +230,7 @@ class Pattern:
         return f'not allowed: "{shortened(value)}"; {self.right}'
 
 
-@dataclass(frozen=True, slots=True)
-class UnsupportedTags:
+class UnsupportedTags(msgspec.Struct, frozen=True):
     """Tags of the format that this version cannot do: their error says so, instead of calling them unknown."""
 
     tags: tuple[str, ...]
