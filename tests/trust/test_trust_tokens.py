@@ -70,7 +70,7 @@ def test_a_file_of_tokens_others_can_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('role: "viewer"', "role: root", "2:9: .*`root`"),
+        ('role: "viewer"', "role: root", '2:9: .*"root"'),
         ('role: "viewer"', 'role: "viewer"\n  rolse-allowed: [x]', "3:3: .*did you mean `roles-allowed`"),
         ('role: "viewer"', 'role: "viewer"\n  expires: tomorrow', "3:12: .*`tomorrow` is no day"),
         ("scrypt:16384", "scrypt:16383", "3:9: .*scrypt cost 16383; a power of two"),
