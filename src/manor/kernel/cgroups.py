@@ -7,11 +7,12 @@ Source: cgroups(7), Documentation/admin-guide/cgroup-v2.rst.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -41,71 +42,93 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One mounted hierarchy; with `fstype` and `options` it can be mounted anew, in another cgroup namespace."""
+
+    path: Path
+    fstype: str  # `cgroup` (v1) or `cgroup2`
+    options: str  # `cpu,cpuacct`, `none,name=systemd`; empty for v2
+    controllers: tuple[str, ...]  # as in mount options: `cpu`, `name=systemd`; of v2 those it really has
+
+    @property
+    def is_v2(self) -> bool:
+        return self.fstype == "cgroup2"
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the hierarchies are mounted, as this process sees it.
+    """Where the hierarchies are mounted, as a process sees them."""
 
-    `controllers` has the hierarchy of each controller by name, and of named v1 hierarchies by `name=NAME`. `unified`
-    is the mount of v2, which in a hybrid layout has no controller.
-    """
+    mounted: tuple[Hierarchy, ...]
 
-    kind: Kind
-    controllers: Mapping[str, Path]
-    unified: Path | None
+    @property
+    def kind(self) -> Kind:
+        versions = {hierarchy.is_v2 for hierarchy in self.mounted}
+        return Kind.HYBRID if len(versions) == 2 else Kind.V2 if True in versions else Kind.V1
+
+    @property
+    def controllers(self) -> dict[str, Path]:
+        """The hierarchy of each controller by name, and of a named one by `name=NAME`."""
+        return {name: hierarchy.path for hierarchy in self.mounted for name in hierarchy.controllers}
 
     @property
     def hierarchies(self) -> tuple[Path, ...]:
-        """Every hierarchy once."""
-        found = [*self.controllers.values(), *([self.unified] if self.unified else [])]
-        return tuple(dict.fromkeys(found))
+        """Where each hierarchy is mounted."""
+        return tuple(hierarchy.path for hierarchy in self.mounted)
+
+    @property
+    def unified(self) -> Path | None:
+        """The mount of v2; in a hybrid layout it has no controller."""
+        return next((hierarchy.path for hierarchy in self.mounted if hierarchy.is_v2), None)
 
     def hierarchy(self, controller: str) -> Path | None:
         """Where a controller is, by its name of v1 or v2; `name` is the hierarchy that only groups processes."""
-        if controller == "name":
-            named = (path for name, path in self.controllers.items() if name.startswith("name="))
-            return next(named, None) or self.unified
         known = self.controllers
+        if controller == "name":
+            return next((path for name, path in known.items() if name.startswith("name=")), self.unified)
         return known.get(controller) or (known.get(_ALIASES.get(controller, "")) if self.kind is Kind.V2 else None)
 
 
 def layout(pid: int | str = "self") -> Layout:
     """The layout that a process sees. Raises FileNotFoundError when no cgroup hierarchy is mounted."""
     found = parse_layout(mounts.read_mounts(pid))
-    if found is None:
-        raise FileNotFoundError(2, "no cgroup hierarchy is mounted", "/sys/fs/cgroup")
-    if found.kind is not Kind.V2 or found.unified is None:
-        return found
-    names = (found.unified / "cgroup.controllers").read_text().split()
-    return Layout(Kind.V2, dict.fromkeys(names, found.unified), found.unified)
+    if not found.mounted:
+        raise FileNotFoundError(errno.ENOENT, "no cgroup hierarchy is mounted", "/sys/fs/cgroup")
+    return Layout(tuple(_with_v2_controllers(hierarchy) for hierarchy in found.mounted))
 
 
-def parse_layout(mounted: Iterable[mounts.Mount]) -> Layout | None:
-    """What a table of mounts says; None without any hierarchy. The controllers of v2 are not in it."""
-    controllers: dict[str, Path] = {}
-    unified: Path | None = None
+def _with_v2_controllers(hierarchy: Hierarchy) -> Hierarchy:
+    if not hierarchy.is_v2:
+        return hierarchy
+    names = (hierarchy.path / "cgroup.controllers").read_text().split()
+    return replace(hierarchy, controllers=tuple(names))
+
+
+def parse_layout(mounted: Iterable[mounts.Mount]) -> Layout:
+    """What a table of mounts says. One hierarchy mounted twice is told once; the controllers of v2 are not in it."""
+    found: dict[str, Hierarchy] = {}
     for one in mounted:
         if one.fstype == "cgroup2":
-            unified = unified or Path(one.target)
+            found.setdefault(one.device, Hierarchy(Path(one.target), one.fstype, "", ()))
         elif one.fstype == "cgroup":
-            for option in one.super_options:
-                if option in _V1_CONTROLLERS or option.startswith("name="):
-                    controllers.setdefault(option, Path(one.target))
-    if not controllers and unified is None:
-        return None
-    kind = Kind.V2 if not controllers else Kind.V1 if unified is None else Kind.HYBRID
-    return Layout(kind, controllers, unified)
+            names = tuple(o for o in one.super_options if o in _V1_CONTROLLERS or o.startswith("name="))
+            only_named = all(name.startswith("name=") for name in names)
+            options = ",".join(["none", *names] if only_named else names)
+            found.setdefault(one.device, Hierarchy(Path(one.target), one.fstype, options, names))
+    return Layout(tuple(found.values()))
 
 
-def join(path: str, controllers: Iterable[str], *, pid: int | None = None, at: Layout | None = None) -> None:
-    """Make the group where it is missing and move a process (we ourselves) into it, in these controllers' hierarchies.
+def join(path: str, controllers: Iterable[str] | None = None, pid: int = 0, *, at: Layout | None = None) -> None:
+    """Make the group where it is missing and move a process (0: ourselves) into it.
 
-    Controllers that the host does not have are passed over.
+    In the hierarchies of these controllers, else in all; controllers that the host does not have are passed over.
     """
     at = at or layout()
-    wanted = [at.hierarchy(name) for name in controllers]
+    wanted = at.hierarchies if controllers is None else map(at.hierarchy, controllers)
     for hierarchy in dict.fromkeys(h for h in wanted if h is not None):
         group = _group(hierarchy, path)
         _make(hierarchy, group)
-        (group / "cgroup.procs").write_text(str(os.getpid() if pid is None else pid))
+        (group / "cgroup.procs").write_text(str(pid))
 
 
 def _make(hierarchy: Path, group: Path) -> None:
@@ -120,11 +143,12 @@ def _make(hierarchy: Path, group: Path) -> None:
                 file.write_text((one.parent / name).read_text())
 
 
-def processes(path: str, *, at: Layout | None = None) -> list[int]:
-    """Pids in the group and in those below it, in any hierarchy; empty when there is no such group."""
+def processes(path: str, *, recursive: bool = False, at: Layout | None = None) -> list[int]:
+    """Pids in the group (and in those below it), in any hierarchy; empty when there is no such group."""
     found: set[int] = set()
     for hierarchy in (at or layout()).hierarchies:
-        for group in _groups_below(_group(hierarchy, path)):
+        own = _group(hierarchy, path)
+        for group in _groups_below(own) if recursive else [own]:
             with contextlib.suppress(OSError):  # removed meanwhile: ENOENT or ENODEV
                 found.update(int(line) for line in (group / "cgroup.procs").read_text().split())
     return sorted(found - {0})  # 0: a process of another pid namespace
@@ -145,7 +169,7 @@ def kill_all(path: str, *, within_s: float = KILL_WITHIN_S, at: Layout | None = 
     """Kill every process of the group and of those below it until none is left; False when some outlive `within_s`."""
     at = at or layout()
     deadline = time.monotonic() + within_s
-    while pids := processes(path, at=at):
+    while pids := processes(path, recursive=True, at=at):
         if time.monotonic() >= deadline:
             return False
         if not _kill_v2(path, at):

@@ -157,10 +157,17 @@ def make_slave(path: str | Path, *, recursive: bool = True) -> None:
     mount("none", path, "none", MS_SLAVE | (MS_REC if recursive else 0))
 
 
-def pivot_root(new_root: str | Path) -> None:
-    """Make a mount point the root of this mount namespace, let the old root go, and move to `/`."""
+def pivot_root(new_root: str | Path, put_old: str | Path | None = None) -> None:
+    """Make a mount point the root of this mount namespace and move to `/`.
+
+    The old root stays mounted at `put_old`, a directory below the new one; without it, it is let go.
+    """
+    if put_old is not None:
+        syscalls.check(syscalls.libc.pivot_root(os.fsencode(new_root), os.fsencode(put_old)), new_root, put_old)
+        os.chdir("/")
+        return
     os.chdir(new_root)
-    # The old root is put over the new one and unmounted from there: no directory for it is needed (pivot_root(2)).
+    # The old root comes to lie over the new one and is unmounted from there: no directory is needed (pivot_root(2)).
     syscalls.check(syscalls.libc.pivot_root(b".", b"."), new_root)
     unmount(".", lazy=True)
     os.chdir("/")
