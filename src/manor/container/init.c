@@ -31,6 +31,12 @@
  *     --wait-all          end, with the main process's status, only when no process is left; signals go to all
  *     --pause             no main process: reap until killed; other processes are put in from outside
  *     --exec              be no init: do what the options say to this process and execute in place
+ *     --user UID:GID[:GID]...
+ *                         become this user and group, the further ones being the supplementary groups
+ *     --user-namespace INSIDE:OUTSIDE
+ *                         put the main process into one more user namespace, in which only user INSIDE is known, as
+ *                         user OUTSIDE of the container; groups keep their numbers. The main process becomes that user
+ *                         unless --user is given. Process 1 writes the maps, so it must be root in the container.
  *     --help              print how it is called, and exit 0
  *
  * Exit status of its own: 127 the executable was not found, 126 it could not be executed, 125 called wrongly or
@@ -40,7 +46,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +70,8 @@ enum {
 
     LISTED_MAX = 1024,      /* of each repeatable option: the usual soft limit of descriptors */
     DECIMAL_MAX = 12,       /* a pid in decimal, with sign and closing zero */
+    GROUPS_MAX = 64,        /* supplementary groups of --user */
+    MAP_MAX = 4096,         /* bytes of an id map: the kernel reads one page at most */
     DESCRIPTORS_MAX = 65536 /* how many numbers to try on a kernel without close_range (before 5.9) */
 };
 
@@ -73,6 +83,10 @@ struct options {
     int non_block[LISTED_MAX];
     int non_block_count;
     int die_with_parent, wait_all, pause, exec;
+    int change_user, change_group, new_namespace;
+    uid_t user, user_inside, user_outside;
+    gid_t group, groups[GROUPS_MAX];
+    int group_count;
     char **command;
 };
 
@@ -88,6 +102,7 @@ static char **environment;
 
 static const char USAGE[] =
     "usage: manor-init [--pid-env NAME]... [--close FD]... [--non-block FD]... [--die-with-parent]\n"
+    "                  [--user UID:GID[:GID]...] [--user-namespace INSIDE:OUTSIDE]\n"
     "                  [--wait-all | --exec] -- EXECUTABLE [ARGUMENT]...\n"
     "       manor-init [--die-with-parent] --pause\n";
 
@@ -131,6 +146,46 @@ static int parse_descriptor(const char *option, const char *text)
     return (int)number;
 }
 
+/* Numbers between colons, as many as there are; misuse if there are fewer than two or more than room. */
+static int parse_ids(const char *option, const char *text, unsigned int *ids, int room)
+{
+    for (int count = 0; count < room;) {
+        char *end;
+        errno = 0;
+        unsigned long number = strtoul(text, &end, 10);
+        if (errno || end == text || *text < '0' || *text > '9' || number >= UINT_MAX || (*end && *end != ':')) {
+            break;
+        }
+        ids[count++] = (unsigned int)number;
+        if (!*end) {
+            return count >= 2 ? count : (misused(option, "wants ids with a colon between them"), 0);
+        }
+        text = end + 1;
+    }
+    misused(option, "wants ids with a colon between them");
+    return 0;
+}
+
+static void parse_user(const char *option, const char *text)
+{
+    unsigned int ids[GROUPS_MAX + 2];
+    int count = parse_ids(option, text, ids, GROUPS_MAX + 2);
+    options.change_user = options.change_group = 1;
+    options.user = ids[0];
+    options.group = ids[1];
+    options.group_count = count - 2;
+    memcpy(options.groups, ids + 2, (size_t)options.group_count * sizeof *ids);
+}
+
+static void parse_namespace(const char *option, const char *text)
+{
+    unsigned int ids[2];
+    parse_ids(option, text, ids, 2);
+    options.new_namespace = 1;
+    options.user_inside = ids[0];
+    options.user_outside = ids[1];
+}
+
 static const char *value_of(char ***word)
 {
     const char *option = **word;
@@ -165,6 +220,10 @@ static void parse_options(char **word)
         } else if (!strcmp(option, "--non-block")) {
             check_room(option, options.non_block_count);
             options.non_block[options.non_block_count++] = parse_descriptor(option, value_of(&word));
+        } else if (!strcmp(option, "--user")) {
+            parse_user(option, value_of(&word));
+        } else if (!strcmp(option, "--user-namespace")) {
+            parse_namespace(option, value_of(&word));
         } else if (!strcmp(option, "--die-with-parent")) {
             options.die_with_parent = 1;
         } else if (!strcmp(option, "--wait-all")) {
@@ -188,8 +247,14 @@ static void parse_options(char **word)
         misused("--", "wants an executable after it");
     } else if (options.exec && options.wait_all) {
         misused("--exec", "does not go with --wait-all");
+    } else if (options.exec && options.new_namespace) {
+        misused("--exec", "does not go with --user-namespace");
     } else if (!options.exec && getpid() != 1) {
         misused("not process 1 of a pid namespace", "use --exec to execute in place");
+    }
+    if (options.new_namespace && !options.change_user) {
+        options.user = options.user_inside;
+        options.change_user = 1;
     }
 }
 
@@ -239,6 +304,94 @@ static void fill_in_pid(void)
 {
     for (int i = 0; i < options.pid_env_count; i++) {
         snprintf(pid_variables[i].number, DECIMAL_MAX, "%d", (int)getpid());
+    }
+}
+
+/* ---- who the main process is ---------------------------------------------------------------------------------- */
+
+/* The child makes the namespace, and only its parent may write the maps: `unshared` tells the parent that there is one,
+ * `mapped` tells the child that it has its maps. */
+struct handshake {
+    int unshared[2], mapped[2];
+};
+
+static void tell(int fd)
+{
+    if (write(fd, "", 1) != 1) {
+        fail("user namespace");
+    }
+}
+
+/* Returns 0 when the other side has ended without telling. */
+static int is_told(int fd)
+{
+    char byte;
+    return read(fd, &byte, 1) == 1;
+}
+
+static void write_map(pid_t child, const char *name, const char *text, size_t length)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)child, name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, length) != (ssize_t)length) {
+        fail(path);
+    }
+    close(fd);
+}
+
+/* The container's own map of groups with each range mapped to itself. The kernel makes up this file, and nothing of
+ * the container has run yet that could have put another in its place. */
+static size_t identity_of_groups(char *text)
+{
+    FILE *file = fopen("/proc/self/gid_map", "re");
+    if (!file) {
+        fail("/proc/self/gid_map");
+    }
+    unsigned long first, outside, count;
+    size_t length = 0;
+    while (fscanf(file, "%lu %lu %lu", &first, &outside, &count) == 3 && length < MAP_MAX - 64) {
+        length += (size_t)snprintf(text + length, MAP_MAX - length, "%lu %lu %lu\n", first, first, count);
+    }
+    fclose(file);
+    return length;
+}
+
+static void give_maps(pid_t child, struct handshake *with)
+{
+    close(with->unshared[1]);
+    close(with->mapped[0]);
+    if (is_told(with->unshared[0])) {
+        char text[MAP_MAX];
+        write_map(child, "gid_map", text, identity_of_groups(text));
+        int length = snprintf(text, sizeof text, "%u %u 1\n", options.user_inside, options.user_outside);
+        write_map(child, "uid_map", text, (size_t)length);
+        tell(with->mapped[1]);
+    } /* else the child has ended, after having said why */
+}
+
+static void enter_namespace(struct handshake *with)
+{
+    close(with->unshared[0]);
+    close(with->mapped[1]);
+    if (unshare(CLONE_NEWUSER) < 0) {
+        fail("user namespace");
+    }
+    tell(with->unshared[1]);
+    if (!is_told(with->mapped[0])) {
+        _exit(EXIT_MISUSE); /* process 1 has said why */
+    }
+}
+
+static void become_user(void)
+{
+    if (options.change_group &&
+        (setgroups((size_t)options.group_count, options.groups) < 0 ||
+         setresgid(options.group, options.group, options.group) < 0)) {
+        fail("group");
+    }
+    if (options.change_user && setresuid(options.user, options.user, options.user) < 0) {
+        fail("user");
     }
 }
 
@@ -295,6 +448,7 @@ static void execute(char **command)
 {
     fill_in_pid();
     arrange_descriptors();
+    become_user();
     reset_signals();
     if (strchr(command[0], '/')) {
         execve(command[0], command, environment);
@@ -310,6 +464,10 @@ static pid_t start_main(void)
 {
     /* getsid is ours and the terminal's foreground group is ours: it is our terminal. tcgetpgrp fails for any other. */
     int own_terminal = getsid(0) == getpid() && tcgetpgrp(STDIN_FILENO) == getpgrp();
+    struct handshake handshake;
+    if (options.new_namespace && (pipe2(handshake.unshared, O_CLOEXEC) < 0 || pipe2(handshake.mapped, O_CLOEXEC) < 0)) {
+        fail("pipe");
+    }
     pid_t child = fork();
     if (child < 0) {
         fail("fork");
@@ -321,7 +479,13 @@ static pid_t start_main(void)
         if (own_terminal) {
             tcsetpgrp(STDIN_FILENO, getpid()); /* SIGTTOU, sent to whom does this from behind, is still blocked */
         }
+        if (options.new_namespace) {
+            enter_namespace(&handshake);
+        }
         execute(options.command);
+    }
+    if (options.new_namespace) {
+        give_maps(child, &handshake);
     }
     setpgid(child, child); /* whoever of the two comes first; after the child's exec it fails, and is not needed */
     return child;

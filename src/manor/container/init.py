@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -77,11 +77,14 @@ def init_arguments(
     wait_all: bool = False,
     pause: bool = False,
     execute_in_place: bool = False,
+    user: Sequence[int] = (),
+    user_namespace: tuple[int, int] | None = None,
 ) -> list[str]:
     """Options of manor-init with the closing `--`: its path goes before them, executable and arguments after.
 
     With `pause` there is no `--`, since nothing comes after. `execute_in_place` makes it the launcher of a process
-    that is put into a running container, or that is process 1 itself.
+    that is put into a running container, or that is process 1 itself. `user` is uid, gid and supplementary groups;
+    `user_namespace` is (inside, outside): one more namespace with that one user, made by a process 1 that is root.
     """
     words: list[str] = []
     for name in pid_env:
@@ -90,6 +93,10 @@ def init_arguments(
         words += ["--close", str(fd)]
     for fd in non_block:
         words += ["--non-block", str(fd)]
+    if user:
+        words += ["--user", ":".join(map(str, user))]
+    if user_namespace is not None:
+        words += ["--user-namespace", "{}:{}".format(*user_namespace)]
     switches = {
         "--die-with-parent": die_with_parent,
         "--wait-all": wait_all,
