@@ -30,6 +30,7 @@ from manor.config.errors import Position, Problem
 from manor.config.nodes import Broken, Mapping, Node, Scalar, Sequence, option_name
 from manor.config.syntax import Lines, decoded, syntax_problem, without_surrogate_escapes
 
+TAG_DIRECTIVES_MAX: Final = 100  # libyaml compares each with all before it
 INCLUDE_TAGS: Final = ("!*Include", "!*IncludeSeq", "!*IncludeMap")
 _OPEN: Final = Scalar("", 1, 1, None, "", True)  # an anchor whose node has not ended yet
 
@@ -119,6 +120,9 @@ def compose(
     if decode_error is not None:
         raise report.stop(*decode_error, kind="Decode Error")
     lines = Lines(source, file)
+    if source.count("%TAG") > TAG_DIRECTIVES_MAX:
+        what = f"more than {TAG_DIRECTIVES_MAX} `%TAG` directives; leave them out, nothing here needs them"
+        raise report.stop(Position(file, 1, 1), what, code="TooLarge")
     try:
         return _Composer(source, lines, file, dialect, report, budget, includes).document(first_document_only)
     except YAMLError as error:
@@ -169,6 +173,7 @@ class _Composer:
     def _root(self) -> Node:
         """One pass over the events of a document. Everything hot is a local name: this loop is most of the time."""
         next_event, file, place = self._next, self._file, self._lines.place
+        directive = "\0" if self._dialect.plain_data else "!*"  # what the tags begin with that are resolved here
         anchors: dict[str, Node] = {}
         open_nodes: list[Sequence | Mapping] = []
         open_children: list[list[Node]] = []
@@ -183,7 +188,7 @@ class _Composer:
                 self._budget.nodes_left -= 1
                 if event.anchor:
                     anchors[event.anchor] = node
-                if event.tag is not None and event.tag.startswith("!*"):
+                if event.tag is not None and event.tag.startswith(directive):
                     node = self._directive_scalar(node)
                     if event.anchor:
                         anchors[event.anchor] = node
@@ -226,11 +231,11 @@ class _Composer:
                     ended.items = children
                     if self._needs_unpacking(children):
                         self._unpack(ended)
-                    if ended.tag is not None and ended.tag.startswith("!*"):
+                    if ended.tag is not None and ended.tag.startswith(directive):
                         node = self._directive_sequence(ended)
                 elif type(ended) is Mapping:
                     self._pair(ended, children)
-                    if ended.tag is not None and ended.tag.startswith("!*"):
+                    if ended.tag is not None and ended.tag.startswith(directive):
                         node = self._misplaced(ended)
                 if anchor:
                     anchors[anchor] = node
@@ -262,7 +267,7 @@ class _Composer:
             earlier = first.setdefault(text, key)
             if earlier is not key:
                 self._duplicate(key, earlier)
-            elif text == "<<" and key.plain and not self._dialect.core_schema_tree:
+            elif text == "<<" and key.plain and not self._dialect.plain_data:
                 if self._dialect.merges:
                     merged.append(value)
                 else:

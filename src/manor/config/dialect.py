@@ -33,7 +33,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     bare_mode: BareMode = BareMode.REFUSED
     bare_seconds: bool = False  # a duration without unit
     core_schema: bool = False  # free values have the types of YAML 1.2's core schema; else they are text
-    core_schema_tree: bool = False  # all values are free: data, where `<<` is a key like any other
+    plain_data: bool = False  # no options at all: `<<` is a key and `!*Include` a tag like any other
     bytes_max: int = MIB  # of all files together
     problems_max: int = 1000  # what nobody would read to its end
     kinds: bool = False  # `Parse Error: ` and the like before the text
@@ -63,5 +63,5 @@ VAGGA: Final = Dialect(
 CANTAL: Final = Dialect(tool="cantal", bare_seconds=True)
 VERWALTER: Final = Dialect(tool="verwalter", merges=True, bare_mode=BareMode.OCTAL, core_schema=True)
 TREE: Final = Dialect(
-    tool="metadata", core_schema=True, core_schema_tree=True, bytes_max=16 * MIB
+    tool="metadata", core_schema=True, plain_data=True, bytes_max=16 * MIB
 )  # verwalter's runtime/ and machine/

@@ -313,9 +313,9 @@ class StructReader:
             if info.name == content_field:
                 self._content = option
         assert content_field is None or self._content is not None, f"{cls.__name__}.content names no field"
-        self._takes_mapping = self._content is None or bool(getattr(cls, "content_or_mapping", False))
-        self._aliases = {option_name(a): option_name(b) for a, b in dict(getattr(cls, "aliases", {})).items()}
-        self._unsupported = frozenset(map(option_name, getattr(cls, "unsupported", ())))
+        self._takes_mapping = self._content is None or bool(_declared(cls, "content_or_mapping", False))
+        self._aliases = option_aliases(cls)
+        self._unsupported = frozenset(map(option_name, _declared(cls, "unsupported", ())))
         return options
 
     def known_keys(self, mapping: Mapping) -> int:
@@ -413,12 +413,21 @@ class StructReader:
         return made
 
 
+def _declared(cls: type[msgspec.Struct], name: str, default: Any) -> Any:
+    """A ClassVar that tells this module about the class; a field that happens to have that name is none."""
+    return default if name in cls.__struct_fields__ else getattr(cls, name, default)
+
+
 def content_name(cls: type[msgspec.Struct]) -> str | None:
-    """The ClassVar `content`: the field that the tag's whole node is the value of. A field may have that name too."""
-    if "content" in cls.__struct_fields__:
-        return None
-    name = getattr(cls, "content", None)
+    """The ClassVar `content`: the field that the tag's whole node is the value of."""
+    name = _declared(cls, "content", None)
     return name if isinstance(name, str) else None
+
+
+def option_aliases(cls: type[msgspec.Struct]) -> dict[str, str]:
+    """The ClassVar `aliases`: other names of options -> their names."""
+    declared = dict(_declared(cls, "aliases", {}))
+    return {option_name(alias): option_name(name) for alias, name in declared.items()}
 
 
 def unknown_tag(node: Node, reading: Reading, known: Iterable[str], unsupported: Iterable[str] = ()) -> _Bad:
@@ -459,9 +468,8 @@ def locate(node: Node, value: Any, path: Iterable[str | int]) -> Node:
             inner = getattr(value, field, None)
             wanted = option_name(names.get(field, part))
             if isinstance(node, Mapping):
-                aliases = dict(getattr(type(value), "aliases", {}))
-                wanted_too = {wanted, *(option_name(a) for a, b in aliases.items() if option_name(b) == wanted)}
-                below = next((v for k, v in node.entries if option_name(k.text) in wanted_too), None)
+                also = {alias for alias, name in option_aliases(type(value)).items() if name == wanted}
+                below = next((v for k, v in node.entries if option_name(k.text) in {wanted, *also}), None)
             if below is None and field and field == content_name(type(value)):
                 below = node
         elif isinstance(node, Mapping):

@@ -15,6 +15,8 @@ _EXOTIC_BREAKS: Final = ("\r", "\x85", "\u2028", "\u2029")  # end a line for YAM
 # a piece of libyaml's message -> what we say
 _ADVICE: Final = (
     ("mapping values are not allowed", "a `:` is not allowed here; check the indentation, or put the text in quotes"),
+    ("expected alphabetic or numeric character", "`*` and `&` begin an alias or an anchor; put other text in quotes"),
+    ("found unexpected ':'", "a `:` needs a blank behind it; or put the text in quotes"),
     ("could not find expected ':'", "a key without its `:`; write `name: value`"),
     (
         "did not find expected ',' or ']'",
