@@ -25,9 +25,10 @@ from yaml import (
 )
 from yaml._yaml import CParser
 
-from manor.config.dialect import DEPTH_MAX, NODES_MAX, Dialect
-from manor.config.errors import Position, Problem
-from manor.config.nodes import Broken, Mapping, Node, Scalar, Sequence, option_name
+from manor.config.dialect import DEPTH_MAX, Dialect
+from manor.config.errors import Position
+from manor.config.nodes import Broken, Mapping, Node, Scalar, Sequence
+from manor.config.report import Budget, Report, Stop
 from manor.config.syntax import Lines, decoded, syntax_problem, without_surrogate_escapes
 
 TAG_DIRECTIVES_MAX: Final = 100  # libyaml compares each with all before it
@@ -35,70 +36,10 @@ INCLUDE_TAGS: Final = ("!*Include", "!*IncludeSeq", "!*IncludeMap")
 _OPEN: Final = Scalar("", 1, 1, None, "", True)  # an anchor whose node has not ended yet
 
 
-class Stop(Exception):
-    """Reading this file makes no sense beyond this problem."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
 class Includes(Protocol):
     """Where the content of `!*Include` comes from."""
 
     def include(self, at: Scalar) -> Node: ...
-
-
-class Report:
-    """The problems of one document and all files it includes, up to the number its dialect shows."""
-
-    def __init__(self, dialect: Dialect, warn: Callable[[Problem], None] | None) -> None:
-        self.problems: list[Problem] = []
-        self._dialect = dialect
-        self._warn = warn
-
-    @property
-    def full(self) -> bool:
-        return len(self.problems) >= self._dialect.problems_max
-
-    def made(
-        self,
-        at: Position,
-        text: str,
-        *,
-        kind: str = "Validation Error",
-        path: tuple[str | int, ...] = (),
-        code: str | None = None,
-    ) -> Problem:
-        return Problem(at, text, kind if self._dialect.kinds else None, path, code)
-
-    def add(self, problem: Problem) -> None:
-        if not self.full:
-            self.problems.append(problem)
-
-    def error(self, at: Position, text: str, *, path: tuple[str | int, ...] = (), code: str | None = None) -> None:
-        self.add(self.made(at, text, path=path, code=code))
-
-    def stop(self, at: Position, text: str, *, kind: str = "Parse Error", code: str | None = "YamlParse") -> Stop:
-        return Stop(self.made(at, text, kind=kind, code=code))
-
-    def warning(self, at: Position, text: str, *, path: tuple[str | int, ...] = ()) -> None:
-        if self._warn is not None:
-            self._warn(self.made(at, text, path=path))
-
-
-class Budget:
-    """The nodes a document may still have, aliases and includes expanded."""
-
-    def __init__(self) -> None:
-        self.nodes_left = NODES_MAX
-
-    def spend(self, nodes: int, at: Node, report: Report) -> None:
-        self.nodes_left -= nodes
-        if self.nodes_left < 0:
-            raise report.stop(
-                at.at, f"more than {NODES_MAX:,} values, aliases and includes expanded; repeat less", code="TooLarge"
-            )
 
 
 def compose(
@@ -123,10 +64,12 @@ def compose(
     if source.count("%TAG") > TAG_DIRECTIVES_MAX:
         what = f"more than {TAG_DIRECTIVES_MAX} `%TAG` directives; leave them out, nothing here needs them"
         raise report.stop(Position(file, 1, 1), what, code="TooLarge")
+    told = len(report.problems)
     try:
         return _Composer(source, lines, file, dialect, report, budget, includes).document(first_document_only)
     except YAMLError as error:
         readable = without_surrogate_escapes(source, error)
+        del report.problems[told:]  # the second reading tells them again
         if readable is not None:  # JSON writes what lies outside the basic plane as two escapes, YAML does not
             try:
                 lines = Lines(readable, file)
@@ -155,6 +98,7 @@ class _Composer:
         self._report = report
         self._budget = budget
         self._includes = includes
+        self._directive = "\0" if dialect.plain_data else "!*"  # what the tags begin with that are resolved here
 
     def document(self, first_document_only: bool) -> Node:
         self._next()  # the start of the stream
@@ -173,7 +117,6 @@ class _Composer:
     def _root(self) -> Node:
         """One pass over the events of a document. Everything hot is a local name: this loop is most of the time."""
         next_event, file, place = self._next, self._file, self._lines.place
-        directive = "\0" if self._dialect.plain_data else "!*"  # what the tags begin with that are resolved here
         anchors: dict[str, Node] = {}
         open_nodes: list[Sequence | Mapping] = []
         open_children: list[list[Node]] = []
@@ -188,25 +131,14 @@ class _Composer:
                 self._budget.nodes_left -= 1
                 if event.anchor:
                     anchors[event.anchor] = node
-                if event.tag is not None and event.tag.startswith(directive):
+                if event.tag is not None and event.tag.startswith(self._directive):
                     node = self._directive_scalar(node)
                     if event.anchor:
                         anchors[event.anchor] = node
                     if len(open_nodes) + node.height > DEPTH_MAX:
                         raise self._too_deep(node.at)
             elif kind is AliasEvent:
-                found = anchors.get(event.anchor)
-                if found is None:
-                    at = Position(file, line, column)
-                    raise self._report.stop(at, f"no anchor `&{event.anchor}` before this alias; check its name")
-                if found is _OPEN:
-                    at = Position(file, line, column)
-                    what = f"the alias `*{event.anchor}` stands inside its own anchor; a value cannot hold itself"
-                    raise self._report.stop(at, what, code="BadYamlValue")
-                node = found
-                self._budget.spend(node.size, Scalar(file, line, column, None, "", True), self._report)
-                if len(open_nodes) + node.height > DEPTH_MAX:
-                    raise self._too_deep(Position(file, line, column))
+                node = self._aliased(event.anchor, anchors, Position(file, line, column), len(open_nodes))
             elif kind is SequenceStartEvent or kind is MappingStartEvent:
                 if len(open_nodes) >= DEPTH_MAX:
                     raise self._too_deep(Position(file, line, column))
@@ -223,29 +155,40 @@ class _Composer:
                 continue
             else:  # the end of a collection
                 ended, children, anchor = open_nodes.pop(), open_children.pop(), open_anchors.pop()
-                ended.size = 1 + sum([child.size for child in children])
-                ended.height = 1 + max([child.height for child in children], default=0)
-                self._budget.spend(1, ended, self._report)
-                node = ended
-                if type(ended) is Sequence:
-                    ended.items = children
-                    if self._needs_unpacking(children):
-                        self._unpack(ended)
-                    if ended.tag is not None and ended.tag.startswith(directive):
-                        node = self._directive_sequence(ended)
-                elif type(ended) is Mapping:
-                    self._pair(ended, children)
-                    if ended.tag is not None and ended.tag.startswith(directive):
-                        node = self._misplaced(ended)
+                node = self._ended(ended, children)
                 if anchor:
                     anchors[anchor] = node
             if self._budget.nodes_left < 0:
-                self._budget.spend(0, node, self._report)
+                self._budget.spend(0, node.at, self._report)
             if not open_children:
-                if node.tag == "!*Unpack":
-                    return self._misplaced(node)
-                return node
+                return self._misplaced(node) if node.tag == "!*Unpack" and not self._dialect.plain_data else node
             open_children[-1].append(node)
+
+    def _aliased(self, anchor: str, anchors: dict[str, Node], at: Position, depth: int) -> Node:
+        found = anchors.get(anchor)
+        if found is None:
+            raise self._report.stop(at, f"no anchor `&{anchor}` before this alias; check its name")
+        if found is _OPEN:
+            what = f"the alias `*{anchor}` stands inside its own anchor; a value cannot hold itself"
+            raise self._report.stop(at, what, code="BadYamlValue")
+        self._budget.spend(found.size, at, self._report)
+        if depth + found.height > DEPTH_MAX:
+            raise self._too_deep(at)
+        return found
+
+    def _ended(self, node: Sequence | Mapping, children: list[Node]) -> Node:
+        """What a collection is, now that all its children are there."""
+        self._budget.spend(1, node.at, self._report)
+        node.size = 1 + sum([child.size for child in children])
+        node.height = 1 + max([child.height for child in children], default=0)
+        directive = node.tag is not None and node.tag.startswith(self._directive)
+        if isinstance(node, Mapping):
+            self._pair(node, children)
+            return self._misplaced(node) if directive else node
+        node.items = children
+        if any(child.tag == "!*Unpack" for child in children) and self._dialect.unpacks:
+            self._unpack(node)
+        return self._directive_sequence(node) if directive else node
 
     def _too_deep(self, at: Position) -> Stop:
         return self._report.stop(at, f"nested deeper than {DEPTH_MAX} levels; write it flatter", code="TooLarge")
@@ -307,9 +250,6 @@ class _Composer:
 
     # `!*Unpack` and `!*Include…`
 
-    def _needs_unpacking(self, children: list[Node]) -> bool:
-        return any(child.tag == "!*Unpack" for child in children)
-
     def _unpack(self, outer: Sequence) -> None:
         items: list[Node] = []
         for item in outer.items:
@@ -328,14 +268,8 @@ class _Composer:
         outer.items = items
 
     def _directive_scalar(self, node: Scalar) -> Node:
-        if node.tag in INCLUDE_TAGS:
-            if self._dialect.includes and self._includes is not None:
-                return self._includes.include(node)
-            tool = self._dialect.tool
-            self._report.error(
-                node.at, f"`{node.tag}`: includes are not supported in {tool} files; write the content here"
-            )
-            return Broken(node.file, node.line, node.column, None)
+        if node.tag in INCLUDE_TAGS and self._includes is not None:
+            return self._includes.include(node)
         return self._misplaced(node)
 
     def _directive_sequence(self, node: Sequence) -> Node:
@@ -347,24 +281,14 @@ class _Composer:
             text = "`!*Unpack` must be an item of a list and hold a list of lists; write `- !*Unpack [*first, *second]`"
         elif node.tag == "!*Unpack":
             text = f"`!*Unpack` is not supported in {tool} files; write the items out"
-        elif node.tag in INCLUDE_TAGS and self._dialect.includes:
+        elif node.tag in INCLUDE_TAGS and self._includes is not None:
             text = f"`{node.tag}` takes the path of a file; write `{node.tag} path`"
         elif node.tag in INCLUDE_TAGS:
             text = f"`{node.tag}`: includes are not supported in {tool} files; write the content here"
         else:
-            near = (
-                [*INCLUDE_TAGS, "!*Unpack"] if self._dialect.includes else ["!*Unpack"] if self._dialect.unpacks else []
-            )
-            known = ", ".join(f"`{tag}`" for tag in near) or "there are none in these files"
-            text = f"unknown tag `{node.tag}`; of this kind are known: {known}"
+            known = [*INCLUDE_TAGS] if self._includes is not None else []
+            known += ["!*Unpack"] if self._dialect.unpacks else []
+            listed = ", ".join(f"`{tag}`" for tag in known) or "there are none in these files"
+            text = f"unknown tag `{node.tag}`; of this kind are known: {listed}"
         self._report.error(node.at, text)
         return Broken(node.file, node.line, node.column, None)
-
-
-def entry_by_option(mapping: Mapping, name: str) -> Node | None:
-    """The value of an option, however it spells `-` and `_`; written here before merged."""
-    wanted = option_name(name)
-    for key, value in mapping.entries:
-        if option_name(key.text) == wanted:
-            return value
-    return None

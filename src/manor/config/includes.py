@@ -10,10 +10,12 @@ import os
 from pathlib import Path
 
 from manor.config import globs
-from manor.config.compose import Budget, Report, Stop, compose
+from manor.config.compose import compose
 from manor.config.dialect import INCLUDE_DEPTH_MAX, Dialect
 from manor.config.errors import shortened
+from manor.config.files import read_at_most
 from manor.config.nodes import Broken, Mapping, Node, Scalar, Sequence
+from manor.config.report import Budget, Report, Stop
 
 
 class IncludedFiles:
@@ -72,7 +74,7 @@ class IncludedFiles:
     def _measured(self, node: Sequence | Mapping, children: list[Node], own: int) -> Node:
         node.size = 1 + own + sum(child.size for child in children)
         node.height = 1 + max((child.height for child in children), default=0)
-        self._budget.spend(own, node, self._report)
+        self._budget.spend(own, node.at, self._report)
         return node
 
     def _file(self, at: Scalar, name: str) -> Node:
@@ -80,7 +82,7 @@ class IncludedFiles:
         path = Path(os.path.normpath(directory / name))
         known = self._known.get(path)
         if known is not None:
-            self._budget.spend(known.size, at, self._report)
+            self._budget.spend(known.size, at.at, self._report)
             return known
         if path in self._being_read:
             return self._broken(at, f"`{shortened(name)}` is being included already; files cannot include each other")
@@ -100,9 +102,7 @@ class IncludedFiles:
 
     def _read(self, at: Scalar, name: str, path: Path) -> bytes | None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with open(descriptor, "rb") as stream:
-                text = stream.read(self._bytes_left + 1) or b""
+            text = read_at_most(path, self._bytes_left + 1)
         except OSError as error:
             self._broken(
                 at, f"cannot include `{shortened(name)}`: {error.strerror}; check the path, it is relative to this file"

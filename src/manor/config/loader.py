@@ -17,12 +17,16 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from manor.config.compose import Budget, Report, Stop, compose, entry_by_option
+from manor.config.compose import compose
 from manor.config.dialect import TREE, Dialect
 from manor.config.errors import ConfigError, Position, Problem
-from manor.config.nodes import Mapping, Node, Scalar
+from manor.config.files import read_at_most
+from manor.config.nodes import Mapping, Node, Scalar, option_name
 from manor.config.plain_data import Trouble, core_value
-from manor.config.readers import BAD, Reading, locate, reader_for
+from manor.config.readers import reader_for
+from manor.config.reading import BAD, Reading
+from manor.config.report import Budget, Report, Stop
+from manor.config.struct_reader import locate
 
 __all__ = [
     "ConfigError",
@@ -78,7 +82,8 @@ class Parsed:
 
     def option(self, name: str) -> tuple[str, Position] | None:
         """The text of an option of the top level and its place; None if it is absent, missing or no text."""
-        value = entry_by_option(self.root, name) if isinstance(self.root, Mapping) else None
+        entries = self.root.entries if isinstance(self.root, Mapping) else []
+        value = next((value for key, value in entries if option_name(key.text) == option_name(name)), None)
         return (value.text, value.at) if isinstance(value, Scalar) and not value.null else None
 
     def load(self, into: type[T]) -> Document[T]:
@@ -186,9 +191,7 @@ def load_data(text: bytes, file: str, *, yaml_12: bool = True) -> Any:
 def read_bounded(path: Path, file: str, dialect: Dialect) -> bytes:
     """The bytes of a file, at most one more than the dialect allows."""
     try:
-        # not blocking, because a FIFO in the place of a file must not hang its reader
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
-            return stream.read(dialect.bytes_max + 1) or b""
+        return read_at_most(path, dialect.bytes_max + 1)
     except OSError as error:
         report = Report(dialect, None)
         what = f"cannot read this file: {error.strerror or error}; check that it is there and readable"
