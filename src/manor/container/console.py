@@ -22,21 +22,18 @@ class ConsoleSocket:
             pid = runtime.run_detached(..., console_socket=console.path)
             terminal = console.receive()
 
-    The path is bound below its directory's descriptor, so that it may be longer than the 107 bytes of an address.
+    The path is at most 107 bytes long: the runtime connects to it by that name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._socket.bind(f"/proc/self/fd/{directory}/{path.name}")
+            self._socket.bind(str(path))
             self._socket.listen(1)
         except BaseException:
             self._socket.close()
             raise
-        finally:
-            os.close(directory)
 
     def receive(self, timeout_s: float = RECEIVE_TIMEOUT_S) -> int:
         """The terminal's master end, close-on-exec; raises TimeoutError when none comes."""
