@@ -106,7 +106,7 @@ def test_killing_a_node_ends_every_process_in_it(machine: Machine) -> None:
         machine.run("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & setsid sleep 1001 >/dev/null 2>&1 &").returncode
         == 0
     )
-    members = cgroups.processes(machine.group)
+    members = cgroups.processes(machine.group, recursive=True)
     assert len(members) >= 3
     node.kill(machine.running)
-    assert cgroups.processes(machine.group) == []
+    assert cgroups.processes(machine.group, recursive=True) == []

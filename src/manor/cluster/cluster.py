@@ -200,4 +200,4 @@ def free_network() -> str:
 
 def own_processes(record: ClusterRecord) -> list[int]:
     """Host pids in the cluster's cgroups; empty after `take_down`."""
-    return sorted(pid for pid in cgroups.processes(record.cgroup) if pid != os.getpid())
+    return sorted(pid for pid in cgroups.processes(record.cgroup, recursive=True) if pid != os.getpid())
