@@ -1,8 +1,7 @@
 """`runtime/` and `machine/`: a tree of files read into one tree of values, byte for byte the same on all nodes.
 
 `runtime/site/v1.2.yaml` gives `site -> v1.2`, `runtime/site/v1.2/daemons.yaml` gives `site -> v1.2 -> daemons`. An
-error
-concerns its file only and is kept as a record; everything else is read.
+error concerns its file only and is kept as a record; everything else is read.
 """
 
 from __future__ import annotations
