@@ -170,3 +170,16 @@ def test_patterns_stay_within_names_unless_two_stars(tmp_path: Path) -> None:
     assert found("d/(*)/f.yaml") == [("d/e/f.yaml", "e")]
     assert found("d/e/f.yaml") == [("d/e/f.yaml", None)]
     assert found("none/*") == []
+
+
+def test_a_failure_names_the_files_whose_change_may_mend_it(tmp_path: Path) -> None:
+    main = project(tmp_path, vagga_yaml="items: !*IncludeSeq p/*.yaml\nanything: !*Include none.yaml\n", p__a_yaml="x")
+    for text in (main.read_text(), main.read_text() + "a: b: c\n"):
+        main.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            read(main)
+        assert caught.value.files == (main, tmp_path / "p/a.yaml", tmp_path / "none.yaml")
+        assert caught.value.directories == (tmp_path / "p",)
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path / "absent.yaml")
+    assert caught.value.files == (tmp_path / "absent.yaml",)

@@ -412,3 +412,17 @@ def test_options_may_have_the_names_of_class_settings() -> None:
     document = load(b"aliases: {a: b}\ncontent: x\nunsupported: y\n", "f.yaml", Namesake, VAGGA)
     assert document.value == Namesake(aliases={"a": "b"}, content="x", unsupported="y")
     assert document.at("content") == Position("f.yaml", 2, 10)
+
+
+class Mixed(msgspec.Struct, frozen=True, kw_only=True):
+    step: Step | str | None = None
+
+
+def test_variants_and_plain_text_can_share_an_option() -> None:
+    def step(text: str) -> object:
+        return load(f"step: {text}".encode(), "f.yaml", Mixed, VAGGA).value.step
+
+    assert (step("x"), step("~"), step("!Sh x")) == ("x", None, Sh(script="x"))
+    assert errors("step: !NpmInstall", VAGGA, Mixed) == [
+        "web.yaml:1:7: `!NpmInstall` is not supported yet; leave it out (in `step`)"
+    ]

@@ -39,7 +39,7 @@ _OPEN: Final = Scalar("", 1, 1, None, "", True)  # an anchor whose node has not 
 class Includes(Protocol):
     """Where the content of `!*Include` comes from."""
 
-    def include(self, at: Scalar) -> Node: ...
+    def include(self, at: Scalar, budget: Budget) -> Node: ...
 
 
 def compose(
@@ -269,7 +269,7 @@ class _Composer:
 
     def _directive_scalar(self, node: Scalar) -> Node:
         if node.tag in INCLUDE_TAGS and self._includes is not None:
-            return self._includes.include(node)
+            return self._includes.include(node, self._budget)
         return self._misplaced(node)
 
     def _directive_sequence(self, node: Sequence) -> Node:

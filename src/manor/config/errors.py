@@ -7,7 +7,10 @@ ManorError                 every expected failure of every room and tool
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path  # not at run time: it costs what this whole module does
 
 
 class ManorError(Exception):
@@ -50,10 +53,19 @@ class Problem(NamedTuple):
 
 
 class ConfigError(ManorError):
-    """A file that cannot be used. `str()` is one line a problem; never without a problem."""
+    """A file that cannot be used. `str()` is one line a problem; never without a problem.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    Attributes:
+        files: what was read or looked for until then; a change of one of them may mend it.
+        directories: what was listed for globs of includes, for the same reason.
+    """
+
+    def __init__(
+        self, problems: Iterable[Problem], *, files: tuple[Path, ...] = (), directories: tuple[Path, ...] = ()
+    ) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
+        self.files = files
+        self.directories = directories
         assert self.problems
         super().__init__("\n".join(map(str, self.problems)))
 

@@ -10,10 +10,9 @@ alone, for a caller that must look at one option before it judges the rest.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -27,6 +26,9 @@ from manor.config.readers import reader_for
 from manor.config.reading import BAD, Reading
 from manor.config.report import Budget, Report, Stop
 from manor.config.struct_reader import locate
+
+if TYPE_CHECKING:
+    from manor.config.includes import IncludedFiles
 
 __all__ = [
     "ConfigError",
@@ -49,7 +51,7 @@ class Document(msgspec.Struct, Generic[T], frozen=True):
     """A loaded file.
 
     Attributes:
-        files: every file that was read, the main one first; empty when only bytes were given.
+        files: every file that was read, the main one first (not there if only its bytes were given).
         directories: every directory listed for a glob of an include: a new file in it may change the document.
     """
 
@@ -95,7 +97,7 @@ class Parsed:
         reading = Reading(self._dialect, self._report)
         value: Any = reader_for(into)(self.root, reading)
         if self._report.problems:
-            raise ConfigError(self._report.problems)
+            raise ConfigError(self._report.problems, files=self.files, directories=self.directories)
         assert value is not BAD
         return Document(value, self.files, self.directories, self.root, self._dialect)
 
@@ -119,22 +121,25 @@ def parse(
         ConfigError: no YAML, or a bound crossed. Lesser problems wait for `Parsed.load`.
     """
     report = Report(dialect, warn)
+    includes: IncludedFiles | None = None
+    if root is not None and dialect.includes:
+        from manor.config import includes as included  # most files of most tools have none
+
+        left = dialect.bytes_max - len(text)
+        includes = included.IncludedFiles(file, root, dialect, report, main=path, bytes_left=left)
+
+    def looked_for() -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        main = () if path is None else (path,)
+        return (main, ()) if includes is None else ((*main, *includes.files), tuple(includes.directories))
+
     try:
         if len(text) > dialect.bytes_max:
             raise report.stop(Position(file, 1, 1), _too_large(dialect), kind="Decode Error", code="TooLarge")
-        budget = Budget()
-        files, directories = () if path is None else (path,), ()
-        if root is None or not dialect.includes:
-            return Parsed(compose(text, file, dialect, report, budget), report, dialect, files, directories)
-        from manor.config.includes import IncludedFiles
-
-        main = root / os.path.basename(file) if path is None else path
-        left = dialect.bytes_max - len(text)
-        includes = IncludedFiles(file, root, dialect, report, budget, bytes_left=left, path=main)
-        node = compose(text, file, dialect, report, budget, includes)
-        return Parsed(node, report, dialect, (*files, *includes.files), tuple(includes.directories))
+        node = compose(text, file, dialect, report, Budget(), includes)
     except Stop as stop:
-        raise ConfigError([stop.problem]) from None
+        files, directories = looked_for()
+        raise ConfigError([stop.problem], files=files, directories=directories) from None
+    return Parsed(node, report, dialect, *looked_for())
 
 
 def load(
@@ -195,7 +200,7 @@ def read_bounded(path: Path, file: str, dialect: Dialect) -> bytes:
     except OSError as error:
         report = Report(dialect, None)
         what = f"cannot read this file: {error.strerror or error}; check that it is there and readable"
-        raise ConfigError([report.made(Position(file, 1, 1), what, kind="Decode Error")]) from error
+        raise ConfigError([report.made(Position(file, 1, 1), what, kind="Decode Error")], files=(path,)) from error
 
 
 def _too_large(dialect: Dialect) -> str:

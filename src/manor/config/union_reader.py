@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -12,10 +13,12 @@ from manor.config.nodes import Broken, Mapping, Node, Scalar, Sequence, untagged
 from manor.config.reading import BAD, Reader, Reading, missing_tag, unknown_tag, wrong
 from manor.config.report import Report
 from manor.config.struct_reader import StructReader
+from manor.config.units import UnsupportedTags
 
 
 def union_reader(members: tuple[Any, ...], unsupported: tuple[str, ...], reader_for: Callable[[Any], Reader]) -> Reader:
     """Args: the types of the union; the tags that are known but cannot be read yet; how readers are made."""
+    members, unsupported = _flat(members, unsupported)
     nullable = type(None) in members
     kinds = [m for m in members if m is not type(None) and m is not msgspec.UnsetType]
     variants: dict[str, StructReader] = {}
@@ -37,7 +40,7 @@ def union_reader(members: tuple[Any, ...], unsupported: tuple[str, ...], reader_
         elif origin in (list, tuple, set, frozenset):
             lists.append(reader)
         else:
-            scalars.append((bare is str and kind is str, reader))
+            scalars.append((kind is str, reader))
     if len(kinds) == 1 and not variants:
         only = reader_for(kinds[0])
 
@@ -83,6 +86,20 @@ def union_reader(members: tuple[Any, ...], unsupported: tuple[str, ...], reader_
         return wrong(node, reading, " or ".join(forms))
 
     return read
+
+
+def _flat(members: tuple[Any, ...], unsupported: tuple[str, ...]) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """A union inside, which only an `Annotated` with unsupported tags can keep apart, is part of this one."""
+    flat: list[Any] = []
+    for member in members:
+        rules = getattr(member, "__metadata__", ())
+        if rules and all(isinstance(rule, UnsupportedTags) for rule in rules):
+            unsupported += tuple(tag for rule in rules for tag in rule.tags)
+            inner = get_args(member)[0]
+            flat += get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
+        else:
+            flat.append(member)
+    return tuple(flat), unsupported
 
 
 def first_that_fits(readers: list[Reader], node: Node, reading: Reading) -> Any:
