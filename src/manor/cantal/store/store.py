@@ -6,13 +6,15 @@ One thread writes (the scanner: `intern`, `append`), any thread reads (`view`), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
 from manor.cantal.store.chunk import OpenChunk, OpenRows, SealedChunk, seal
 from manor.cantal.store.frame import Bits, Frame, Times
+from manor.cantal.store.keys import Key
 from manor.cantal.store.series import Condition, Ids, Series, SeriesTable
 from manor.cantal.store.states import States, StateSample
 from manor.cantal.store.view import BlockCache, LocalView, Tips
@@ -20,6 +22,15 @@ from manor.cantal.store.view import BlockCache, LocalView, Tips
 SERIES_MAX = 200_000  # of the whole store, if the configuration says nothing else
 
 NO_IDS: Ids = np.zeros(0, np.int32)
+
+
+class Contents(NamedTuple):
+    """What a store holds: sealed chunks oldest first, the open one, States."""
+
+    table: SeriesTable
+    sealed: tuple[SealedChunk, ...]
+    unsealed: OpenRows
+    states: Mapping[Key, StateSample]
 
 
 class Store:
@@ -71,7 +82,7 @@ class Store:
             self._newest_times = np.where(self._newest_times > 0, self._newest_times + by_ms, 0)
             self.states.shift(by_ms)
 
-    def restore(self, chunks: Iterable[SealedChunk], open_rows: OpenRows | None, *, same_boot: bool) -> None:
+    def restore(self, chunks: Iterable[SealedChunk], *, same_boot: bool) -> None:
         """Begin with what an earlier life of this agent stored, oldest first, ids of `table`.
 
         After another boot nothing continues: the first new sample of every series carries a break.
@@ -79,14 +90,12 @@ class Store:
         with self._lock:
             assert not self.ticks_seen and not self._chunks
             self._make_room(self.table.capacity)
-            parts: list[SealedChunk | OpenRows] = [*chunks]
-            if open_rows is not None and open_rows.rows:
-                parts.append(open_rows)
-            self._chunks = tuple(parts)
-            for part in parts:
-                self._take_newest(part)
+            restored = tuple(chunks)
+            self._chunks = restored
+            for chunk in reversed(restored):
+                self._take_newest(chunk)
             self._discontinued[:] = not same_boot
-            self._next_number = 1 + max((p.number for p in parts if isinstance(p, SealedChunk)), default=0)
+            self._next_number = 1 + max((chunk.number for chunk in restored), default=0)
 
     def seal_full(self, keep: Callable[[SealedChunk], None] | None = None) -> int:
         """Seal the chunks that are full, in the worker's thread; `keep` is given each one. Returns how many."""
@@ -144,14 +153,11 @@ class Store:
         """Of sealed chunks."""
         return sum(chunk.stored_bytes for chunk in self._chunks if isinstance(chunk, SealedChunk))
 
-    def chunks(self) -> tuple[SealedChunk, ...]:
-        """The sealed ones."""
-        return tuple(chunk for chunk in self._chunks if isinstance(chunk, SealedChunk))
-
-    def unsealed(self) -> OpenRows | None:
-        """The open chunk as it is now, for saving; None if it has no tick yet."""
-        rows = self._open.reading()
-        return rows if rows.rows else None
+    def contents(self) -> Contents:
+        """Everything that is to be saved, at one moment."""
+        with self._lock:
+            sealed = tuple(chunk for chunk in self._chunks if isinstance(chunk, SealedChunk))
+            return Contents(self.table, sealed, self._open.reading(), self.states.snapshot())
 
     # -- details -----------------------------------------------------------------------------------------------
 
@@ -163,8 +169,11 @@ class Store:
             self._newest_bits = np.concatenate([self._newest_bits, np.zeros(missing, np.uint64)])
             self._discontinued = np.concatenate([self._discontinued, np.zeros(missing, bool)])
 
-    def _take_newest(self, part: SealedChunk | OpenRows) -> None:
-        ids = np.sort(part.ids)
+    def _take_newest(self, part: SealedChunk) -> None:
+        """The newest samples of series of which no newer one is known."""
+        ids = np.sort(part.ids[self._newest_times[part.ids] == 0])
+        if not len(ids):
+            return
         newest_known = Tips(self._newest_times, self._newest_bits)
         view = LocalView(self.interval_ms, part.times, self.table, (part,), 0, newest_known, {}, self._cache)
         frame = view.frame(ids, 0, len(part.times))
