@@ -1,0 +1,1 @@
+"""Package managers as build steps use them: apt, and Python's installers."""
