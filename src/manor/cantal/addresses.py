@@ -1,4 +1,4 @@
-"""Network addresses as text: `1.2.3.4:22682`, `[fd00::1]:22682`; those of this machine, and those an administrator gave.
+"""Network addresses as text: `1.2.3.4:22682`, `[fd00::1]:22682`; this machine's, and those somebody gave.
 
 The interfaces are asked by one netlink dump, written out here: the library for it takes longer to import than the
 agent to start.
@@ -34,9 +34,13 @@ class BadAddress(ManorError):
     """`1.2.3.4:99999`: no port; 1 to 65535 would be right"""
 
 
-def join(ip: str, port: int) -> str:
+def ip(text: str) -> IpAddress:
+    return ipaddress.ip_address(text)
+
+
+def join(host: str, port: int) -> str:
     """An address as it is written everywhere; IPv4 addresses in IPv6 clothes lose them."""
-    address = ipaddress.ip_address(ip.partition("%")[0])
+    address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     address = mapped if mapped is not None else address
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
@@ -44,8 +48,8 @@ def join(ip: str, port: int) -> str:
 
 def split(address: str) -> tuple[str, int]:
     """IP and port of an address made by `join`."""
-    ip, _, port = address.rpartition(":")
-    return ip.strip("[]"), int(port)
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def parse_target(text: str, default_port: int) -> tuple[str, int]:

@@ -1141,7 +1141,7 @@ class Gossip:
         if state == State.DEAD:
             return age_s > self._numbers.remove_after
         if state == State.LEFT:
-            return age_s > self._numbers.remove_left_after
+            return age_s > bounds.REMOVE_LEFT_AFTER_S
         return state == State.UNCONFIRMED and age_s > bounds.UNCONFIRMED_FOR_S
 
     def _forget_old_pings(self, now: float) -> None:

@@ -7,9 +7,12 @@ Change a default only with all simulated scenarios in full size.
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Iterable
+from typing import Annotated, Final
 
 import msgspec
+
+from manor.config.units import Duration, Range
 
 PAYLOAD_BYTES_MAX: Final = 1_400  # of what we send: with header and seal it still fits an Ethernet frame
 RECEIVED_BYTES_MAX: Final = 8_192
@@ -51,6 +54,7 @@ PAGES_PER_S: Final = 1_000  # served to all who ask: 1.4 MB a second at most
 RESTORED_HOSTS_PER_S: Final = 50  # stored addresses contacted at start
 HOSTS_MAX: Final = 50_000  # addresses waiting for a first answer
 UNCONFIRMED_FOR_S: Final = 3_600.0  # a member from storage is dropped after this time without contact
+REMOVE_LEFT_AFTER_S: Final = 3_600.0  # a member that said goodbye, or was taken away
 UPKEEP_EVERY_S: Final = 10.0
 ACCUSED_PING_EVERY_S: Final = 1.0
 
@@ -58,32 +62,44 @@ DUPLICATES_TO_WARN: Final = 3  # packets with our own id from elsewhere within D
 DUPLICATE_WINDOW_S: Final = 60.0
 
 
+Time = Annotated[Duration, Range(0.01, 86_400)]
+Count = Annotated[int, Range(0, 1_000)]
+
+
 class GossipNumbers(msgspec.Struct, frozen=True, kw_only=True):
     """`gossip.*` of agent.yaml. Times in seconds."""
 
-    probe_interval: float = 1.0
-    probes_per_round: int | None = None  # None: by the number of members, see `probes_in_round`
-    probe_timeout_min: float = 0.2
-    probe_timeout_max: float = 1.0
-    indirect_probes: int = 3
-    probe_deadline: float = 2.0
-    suspicion_min: float = 4.0
-    suspicion_max: float | None = None  # None: 6 x suspicion-min
-    suspicion_confirmations: int | None = None  # None: 3, but 0 in clusters of fewer than 5
-    retransmit: int | None = None  # None: by the number of members, see `retransmissions`
-    updates_per_packet: int = LIST_MAX  # as many as fit
-    friends_per_packet: int = 3
-    digest_interval: float = 30.0
-    dead_probe_interval: float = 10.0
-    add_host_retries: int = 5
-    add_host_first: float = 0.1
-    add_host_factor: float = 2.0
-    add_host_cap: float = 3_600.0
-    seed_retry: float = 30.0
-    stale_after: float = 600.0
-    remove_after: float = 48 * 3_600.0  # dead
-    remove_left_after: float = 3_600.0
-    link_memory: float = 60.0
+    probe_interval: Time = 1.0
+    probes_per_round: Count | None = None  # None: by the number of members, see `probes_in_round`
+    probe_timeout_min: Time = 0.2
+    probe_timeout_max: Time = 1.0
+    indirect_probes: Count = 3
+    probe_deadline: Time = 2.0
+    suspicion_min: Time = 4.0
+    suspicion_max: Time | None = None  # None: 6 x suspicion-min
+    suspicion_confirmations: Count | None = None  # None: 3, but 0 in clusters of fewer than 5
+    retransmit: Count | None = None  # None: by the number of members, see `retransmissions`
+    updates_per_packet: Count = LIST_MAX  # as many as fit
+    friends_per_packet: Count = 3
+    digest_interval: Time = 30.0
+    dead_probe_interval: Time = 10.0
+    add_host_retries: Count = 5
+    add_host_first: Time = 0.1
+    add_host_factor: Annotated[float, Range(1, 100)] = 2.0
+    add_host_cap: Time = 3_600.0
+    seed_retry: Time = 30.0
+    stale_after: Time = 600.0
+    remove_after: Annotated[Duration, Range(0.01, 30 * 86_400)] = 48 * 3_600.0  # dead
+    link_memory: Time = 60.0
+
+    def __problems__(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        if self.suspicion_max is not None and self.suspicion_max < self.suspicion_min:
+            yield ("suspicion-max",), f"shorter than suspicion-min; {self.suspicion_min:g} s or more would be right"
+        if self.probe_deadline <= self.probe_timeout_max:
+            yield (
+                ("probe-deadline",),
+                f"not longer than probe-timeout-max; more than {self.probe_timeout_max:g} s would be right",
+            )
 
     def probes_in_round(self, members: int) -> int:
         """Below 26 members each is probed every 5 rounds."""
