@@ -24,7 +24,7 @@ def remove_inside(paths: Sequence[Path], containers: Iterable[Container] = ()) -
             remove_tree(path)
         return ""
 
-    Enclosure(_widest(containers), work).wait()
+    Enclosure(widest_maps(containers), work).wait()
 
 
 def remove_images(images: Sequence[Image], containers: Iterable[Container] = ()) -> list[Image]:
@@ -47,7 +47,7 @@ def remove_images(images: Sequence[Image], containers: Iterable[Container] = ())
     return kept
 
 
-def _widest(containers: Iterable[Container]) -> Maps:
+def widest_maps(containers: Iterable[Container]) -> Maps:
     """All ids if the caller has them; else those of the container that asks for most."""
     try:
         return maps_for(ALL_IDS, ALL_IDS)

@@ -67,7 +67,9 @@ def parse_environ_file(text: str, file: str) -> dict[str, str]:
             continue
         name, given, value = line.partition("=")
         if not given or not name.strip():
-            raise SetupError(f"{file}:{number}:1: no `NAME=value`: `{line.strip()}`; correct the line or comment it out")
+            raise SetupError(
+                f"{file}:{number}:1: no `NAME=value`: `{line.strip()}`; correct the line or comment it out"
+            )
         value = value.strip()
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
-Field: TypeAlias = Union[str, bytes, bool, int, None, Sequence["Field"], Mapping[str, "Field"]]
+Field: TypeAlias = str | bytes | bool | int | None | Sequence["Field"] | Mapping[str, "Field"]
 
 
 class Hasher:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from manor.vagga.config import build_order
@@ -99,6 +99,18 @@ class Images:
             warn(f"the id map of container `{name}` has changed since it was built; it is built again")
             return None
         return found
+
+    def settle(self, name: str) -> None:
+        """Keep what was learnt about files, for the next call."""
+        self._digests.save()
+
+    def layers_until(self, name: str, step: int) -> list[Path]:
+        """The root as after a step, from the uppermost layer down; its layers must be there."""
+        from manor.vagga.layer_walk import layers_until
+
+        if name not in self.containers:
+            raise PreparationError(f"container `{name}` does not exist in vagga.yaml; add it or correct the name")
+        return layers_until(self, name, step)
 
     def _why(self, name: str) -> str:
         try:

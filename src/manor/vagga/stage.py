@@ -45,13 +45,12 @@ class View:
 class Stage:
     """One root being put together below `place`."""
 
-    def __init__(self, place: Path, project: Path, store: Store, settings: Settings, *, isolated: bool) -> None:
+    def __init__(self, place: Path, project: Path, store: Store, settings: Settings) -> None:
         self.place = place
         self.root = place / "root"
         self.project = project
         self._store = store
         self._settings = settings
-        self._isolated = isolated
 
     def assemble(self, view: View, container: Container, volumes: Mapping[str, Volume]) -> None:
         """Make all mounts, in the order of their paths."""
@@ -124,7 +123,9 @@ class Stage:
             if not place.exists():
                 place.mkdir(0o755)
                 if (image / above).is_symlink():
-                    raise SetupError(f"the mount point `{path}` lies behind the link `/{above}`; add `!EnsureDir {path}`")
+                    raise SetupError(
+                        f"the mount point `{path}` lies behind the link `/{above}`; add `!EnsureDir {path}`"
+                    )
                 if (image / above).is_dir():
                     _copy_look(image / above, place)
         place = thin / path.strip("/")
@@ -140,7 +141,9 @@ class Stage:
         try:
             fd = inside.open_inside(self.root, path, os.O_PATH)
         except OSError as error:
-            raise SetupError(f"the mount point `{path}` does not exist ({error.strerror}); add `!EnsureDir {path}`") from None
+            raise SetupError(
+                f"the mount point `{path}` does not exist ({error.strerror}); add `!EnsureDir {path}`"
+            ) from None
         try:
             is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
             if directory is not None and directory != is_directory:
@@ -209,7 +212,9 @@ class Stage:
                 os.rename(unfinished, final)
             except OSError as error:
                 if error.errno == errno.EINVAL:
-                    raise SetupError(f"the owner {uid}:{gid} of volume `{name}` is not mapped; add it to `uids` and `gids`") from None
+                    raise SetupError(
+                        f"the owner {uid}:{gid} of volume `{name}` is not mapped; add it to `uids` and `gids`"
+                    ) from None
                 if not final.exists():
                     raise SetupError(f"cannot make the volume `{name}`: {error.strerror}") from error
                 os.rmdir(unfinished)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

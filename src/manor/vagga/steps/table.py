@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, Union
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from manor.config.units import UnsupportedTags
 from manor.vagga.steps import interface
@@ -54,4 +56,4 @@ NOT_YET: Final = (
 if TYPE_CHECKING:
     AnyStep: TypeAlias = interface.Step
 else:
-    AnyStep = Annotated[Union[STEPS], UnsupportedTags(NOT_YET)]
+    AnyStep = Annotated[reduce(or_, STEPS), UnsupportedTags(NOT_YET)]

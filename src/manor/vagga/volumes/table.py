@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, Union
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from manor.config.units import UnsupportedTags
 from manor.vagga.volumes import interface
@@ -19,4 +21,4 @@ NOT_YET: Final = ("Container", "Snapshot", "VaggaBin")
 if TYPE_CHECKING:
     AnyVolume: TypeAlias = interface.Volume
 else:
-    AnyVolume = Annotated[Union[VOLUMES], UnsupportedTags(NOT_YET)]
+    AnyVolume = Annotated[reduce(or_, VOLUMES), UnsupportedTags(NOT_YET)]
