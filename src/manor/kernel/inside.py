@@ -50,15 +50,17 @@ def read_inside(root: Root, path: str | Path, limit: int) -> bytes:
     A pipe or device put in the place of a file neither blocks the reader nor is read.
     """
     fd = open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    with open(fd, "rb", buffering=0) as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
         content = bytearray()
-        while block := file.read(limit + 1 - len(content)):
+        while block := os.read(fd, limit + 1 - len(content)):
             content += block
         if len(content) > limit:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
         return bytes(content)
+    finally:
+        os.close(fd)
 
 
 def stat_inside(root: Root, path: str | Path, *, follow: bool = True) -> os.stat_result:
