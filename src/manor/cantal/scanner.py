@@ -55,7 +55,7 @@ class Scanner:
         self.boot_time_s: int | None = None
         self._store = store
         self._proc_root = options.proc_root
-        facts = facts or Facts(
+        self.facts = facts = facts or Facts(
             per_core=scan.per_core,
             is_device_ignored=_any_of(scan.disks_ignore),
             is_interface_ignored=_any_of(scan.interfaces_ignore),
