@@ -116,7 +116,7 @@ class GossipApi:
             core = shell.core
             counts = core.members.counts
             document |= {
-                "num_peers": len(core.members) - len(core.removed),
+                "num_peers": len(core.members) - counts[State.REMOVED],
                 "num_stale": core.stale(asyncio.get_running_loop().time()),
                 "duplicate_machine_id": core.duplicate_address,
                 "gossip": {
@@ -205,9 +205,9 @@ class GossipApi:
         if member is None:
             raise HttpProblem(400, 'the body has no usable `id`; `{"id": HEX}` with 32 hex digits would be right')
         slot = shell.core.members.slot(member)
-        if slot is None or member in shell.core.removed:
+        state = State(shell.core.members.ranks[slot] & STATE_MASK) if slot is not None else State.REMOVED
+        if state is State.REMOVED:
             raise HttpProblem(404, f"no member has the id {text}")
-        state = State(shell.core.members.ranks[slot] & STATE_MASK)
         if state in (State.ALIVE, State.SUSPECT):
             raise HttpProblem(409, f"this member is {state.name.lower()}; only a dead or left one can be removed")
         shell.perform(shell.core.remove(member, asyncio.get_running_loop().time()))

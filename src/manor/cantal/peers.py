@@ -22,7 +22,7 @@ def all_peers(core: Gossip, now: float, wall_ms: WallMs) -> list[dict[str, Any]]
     return [
         _peer(core, slot, wall_ms, unreachable.get(core.members.directory.ids[slot], []))
         for slot in core.members
-        if core.members.directory.ids[slot] not in core.removed
+        if core.members.ranks[slot] & STATE_MASK != State.REMOVED
     ]
 
 

@@ -49,7 +49,7 @@ def snapshot(core: Gossip) -> bytes:
     members = []
     for slot in core.members:
         record, state = core.members.records[slot], core.members.ranks[slot] & STATE_MASK
-        if state != State.LEFT:
+        if state < State.LEFT:
             members.append(
                 StoredMember(
                     id=record.id.hex(),

@@ -178,7 +178,6 @@ class Gossip:
         self.health = 0
         self.counts = Counts()
         self.left = False
-        self.removed: set[bytes] = set()  # members an administrator took away: remembered, but not shown
         self.duplicate_address: str | None = None
         self._numbers = numbers
         self._rng = rng
@@ -321,9 +320,9 @@ class Gossip:
         slot = self.members.slot(member)
         if slot is None:
             return out
-        rank = rank_of(incarnation_of(self.members.ranks[slot]), State.LEFT)
+        rank = rank_of(incarnation_of(self.members.ranks[slot]), State.REMOVED)
         if rank > self.members.ranks[slot]:
-            self._change(slot, Update(member, rank, self.record.id), now, out)
+            self._change(slot, Update(member, rank), now, out)
             self._spread(now, out)
         return out
 
@@ -523,7 +522,7 @@ class Gossip:
         pause_s = self._numbers.dead_probe_s(len(self.members))
         self._at(now + pause_s * (0.5 + self._rng.random()), Gossip._probe_gone, None)
         ranks = self.members.ranks
-        candidates = [slot for slot in self.members.gone if ranks[slot] & STATE_MASK != State.LEFT]
+        candidates = [slot for slot in self.members.gone if ranks[slot] & STATE_MASK < State.LEFT]
         if candidates:
             slot = candidates[int(self._rng.random() * len(candidates))]
             member = self.members.directory.ids[slot]
@@ -664,9 +663,6 @@ class Gossip:
         before, after = self.members.ranks[slot], update.rank
         self.members.change(slot, after, now if since is None else since)
         self._suspicions.pop(slot, None)
-        self.removed.discard(update.member)
-        if after & STATE_MASK == State.LEFT and update.source is not None:
-            self.removed.add(update.member)
         if after & STATE_MASK == _SUSPECT:
             suspicion = Suspicion((update.source,) if update.source is not None else (), now)
             self._suspicions[slot] = suspicion
@@ -744,8 +740,6 @@ class Gossip:
             if state == State.SUSPECT:
                 suspicion = self._suspicions[slot] = Suspicion((source,) if source is not None else (), now)
                 self._schedule_death(slot, suspicion)
-            if state == State.LEFT and source is not None:
-                self.removed.add(record.id)
             if self._pull is None:  # while the whole table comes, its old news need no telling
                 self._news.add(Update(record.id, rank, source), slot, self._retransmissions())
                 self._something_new = True
@@ -867,8 +861,6 @@ class Gossip:
         age_ms = int((now - members.since[slot]) * 1000)
         suspicion = self._suspicions.get(slot) if self._suspicions else None
         source = suspicion.sources[0] if suspicion is not None and suspicion.sources else None
-        if member in self.removed:
-            source = self.record.id
         if heard is None:
             return Entry(members.records[slot], members.ranks[slot], age_ms, source)
         seen = self.observations.get(member)
@@ -1134,13 +1126,12 @@ class Gossip:
             self.members.forget(slot)
             self.observations.pop(member, None)
             self.hearsay.pop(member, None)
-            self.removed.discard(member)
             out.append(MemberChanged(member, state, None))
 
     def _too_old(self, state: int, age_s: float) -> bool:
         if state == State.DEAD:
             return age_s > self._numbers.remove_after
-        if state == State.LEFT:
+        if state in (State.LEFT, State.REMOVED):
             return age_s > bounds.REMOVE_LEFT_AFTER_S
         return state == State.UNCONFIRMED and age_s > bounds.UNCONFIRMED_FOR_S
 

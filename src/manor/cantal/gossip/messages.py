@@ -23,6 +23,7 @@ class State(IntEnum):
     SUSPECT = 2
     DEAD = 3
     LEFT = 4
+    REMOVED = 5  # taken away by an administrator: remembered for a while so that it stays away, but not shown
 
 
 AVAILABLE: Final = (State.ALIVE, State.SUSPECT)
@@ -88,7 +89,7 @@ class Update(msgspec.Struct, frozen=True):
 
     member: bytes
     rank: int
-    source: bytes | None = None  # who suspects or removed it; None: the member itself, or nobody in particular
+    source: bytes | None = None  # who suspects; None: nobody in particular
 
     @property
     def wire_bytes(self) -> int:

@@ -60,7 +60,7 @@ class GossipShell:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[str, list[asyncio.Future[bytes | None]]] = {}
         self._listeners: list[Callable[[MemberChanged], None]] = []
-        self._logged: OrderedDict[str, float] = OrderedDict()
+        self._logged: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._reply_from: OrderedDict[str, bytes] | None = OrderedDict() if _is_wildcard(sock) else None
         self._before_tick: Callable[[], None] = lambda: None
 
@@ -150,11 +150,11 @@ class GossipShell:
     def _complain(self, source: str, reason: str) -> None:
         """Once a minute for each source; the counters have the rest."""
         now = self._loop.time()
-        host = source.rpartition(":")[0]
-        if now - self._logged.get(host, -LOG_EVERY_S) < LOG_EVERY_S:
+        key = (source.rpartition(":")[0], reason)
+        if now - self._logged.get(key, -LOG_EVERY_S) < LOG_EVERY_S:
             return
-        self._logged[host] = now
-        self._logged.move_to_end(host)
+        self._logged[key] = now
+        self._logged.move_to_end(key)
         if len(self._logged) > LOGGED_SOURCES_MAX:
             self._logged.popitem(last=False)
         meaning = {
