@@ -88,14 +88,14 @@ def read_configured(places: Places, alternate: Alternate | None = None) -> Confi
         configured.error = Problem(Position(str(places.sandboxes), 1, 1), text, "Decode Error")
         return configured
     for name in names:
-        configured.sandboxes[name] = _read_sandbox(
-            name, places, alternate if alternate and alternate.sandbox == name else None
-        )
+        mine = alternate if alternate is not None and alternate.sandbox == name else None
+        configured.sandboxes[name] = read_one(name, places, mine)
     _check_order(configured)
     return configured
 
 
-def _read_sandbox(name: str, places: Places, alternate: Alternate | None) -> ConfiguredSandbox:
+def read_one(name: str, places: Places, alternate: Alternate | None = None) -> ConfiguredSandbox:
+    """One sandbox; nothing raises."""
     sandbox = ConfiguredSandbox(name)
     try:
         sandbox.document = process_config.read_sandbox(places.sandbox_file(name), warn=sandbox.warnings.append)

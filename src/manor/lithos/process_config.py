@@ -41,6 +41,7 @@ __all__ = [
     "SandboxConfig",
     "is_plain_name",
     "is_process_name",
+    "load_container_file",
     "parse_container",
     "parse_processes",
     "parse_sandbox",
@@ -106,6 +107,11 @@ def read_container(image: Path, config: str, *, warn: Warn | None = None) -> Doc
         what = f"cannot read this file of the image {image}: {error.strerror}; check the entry's `config`"
         raise ConfigError([Problem(Position(config, 1, 1), what, "Decode Error")]) from error
     return parse_container(text, config, warn=warn)
+
+
+def load_container_file(path: Path, *, warn: Warn | None = None) -> Document[ContainerConfig]:
+    """A container config outside of any image."""
+    return load_file(path, ContainerConfig, LITHOS, warn=warn)
 
 
 def parse_container(text: bytes, file: str, *, warn: Warn | None = None) -> Document[ContainerConfig]:

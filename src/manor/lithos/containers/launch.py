@@ -22,8 +22,8 @@ import msgspec
 from manor.container import bundle
 from manor.container.descriptors import closed_pipe
 from manor.container.runtime import RuntimeFailed, closed_gaps
-from manor.kernel import cgroups, process
-from manor.kernel.inside import open_inside
+from manor.container.tmpfs_modes import set_tmpfs_modes
+from manor.kernel import cgroups, pidfds, process
 from manor.lithos.containers.environment import pid_variables
 from manor.lithos.containers.host import Host
 from manor.lithos.containers.host_directories import make_missing
@@ -65,8 +65,16 @@ class Request:
     stdio: Stdio | None = None
 
 
-def launch(request: Request, host: Host) -> Record:
-    """Start a container; the record with its pids. Raises StartRefused or RuntimeFailed, leaving nothing."""
+@dataclass(frozen=True, slots=True)
+class Living:
+    """A container that runs; the pidfd is of its init and was opened while it lived."""
+
+    record: Record
+    pidfd: int
+
+
+def launch(request: Request, host: Host) -> Living:
+    """Start a container. Raises StartRefused or RuntimeFailed, leaving nothing."""
     remove_container(request.record.id, request.instance.name, host)
     try:
         return _launch(request, host)
@@ -78,7 +86,7 @@ def launch(request: Request, host: Host) -> Record:
         raise StartRefused(f"{error.filename or 'start'}: {error.strerror}") from error
 
 
-def _launch(request: Request, host: Host) -> Record:
+def _launch(request: Request, host: Host) -> Living:
     instance, places = request.instance, host.places
     devfs = _usable_devfs(host)
     refuse_if_impossible(instance, host, devfs)
@@ -106,7 +114,9 @@ def _launch(request: Request, host: Host) -> Record:
         output=None if request.stdio is not None else output_of(instance, places.stdio_log, directory),
     )
     RecordStore(places.records).write(record)
-    return _with_pids(record, _run(request, record, written, host))
+    pid = _run(request, record, written, host)
+    pidfd = pidfds.open_pidfd(pid)
+    return Living(_with_pids(record, pid), pidfd)
 
 
 def _run(request: Request, record: Record, written: bundle.Bundle, host: Host) -> int:
@@ -114,7 +124,8 @@ def _run(request: Request, record: Record, written: bundle.Bundle, host: Host) -
     with contextlib.ExitStack() as opened:
         stdin, stdout, stderr = _stdio(request, record, opened)
         fds = {fd: ours for fd, ours in request.sockets.items() if fd != 0}
-        start = host.runtime.create if _has_modes_to_correct(request.instance) else host.runtime.run_detached
+        modes = [(v.mount_point, v.volume.mode) for v in request.instance.volumes if isinstance(v.volume, Tmpfs)]
+        start = host.runtime.create if modes else host.runtime.run_detached
         pid = start(
             record.id,
             written.path,
@@ -126,8 +137,8 @@ def _run(request: Request, record: Record, written: bundle.Bundle, host: Host) -
             stderr=stderr,
             console_socket=request.stdio.console_socket if request.stdio is not None else None,
         )
-    if _has_modes_to_correct(request.instance):
-        _correct_modes(request.instance, pid)
+    if modes:
+        set_tmpfs_modes(pid, modes)
         host.runtime.start(record.id)
     return pid
 
@@ -147,31 +158,15 @@ def _stdio(request: Request, record: Record, opened: contextlib.ExitStack) -> tu
     return stdin, output, output
 
 
-def _has_modes_to_correct(instance: Instance) -> bool:
-    return any(isinstance(planned.volume, Tmpfs) for planned in instance.volumes)
-
-
-def _correct_modes(instance: Instance, pid: int) -> None:
-    """runc 1.1 gives a tmpfs the mode of the directory it covers. Between create and start nothing runs inside yet."""
-    for planned in instance.volumes:
-        if isinstance(planned.volume, Tmpfs):
-            # Links in the mount point were followed by the runtime inside the image, and are here below the same root.
-            fd = open_inside(f"/proc/{pid}/root", planned.mount_point, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fchmod(fd, planned.volume.mode)
-            finally:
-                os.close(fd)
-
-
 def _with_pids(record: Record, pid: int) -> Record:
     started = msgspec.structs.replace(record, init_pid=pid, init_start_time=process.start_time(pid))
-    main = _main_process(pid)
+    main = find_main_process(pid)
     if main is None:
         return started
     return msgspec.structs.replace(started, main_pid=main[0], main_start_time=main[1])
 
 
-def _main_process(init_pid: int) -> tuple[int, int] | None:
+def find_main_process(init_pid: int) -> tuple[int, int] | None:
     """Pid and start time of the first child of init; None when there was none in time, or it is over already."""
     deadline = time.monotonic() + MAIN_PROCESS_WITHIN_S
     while time.monotonic() < deadline:

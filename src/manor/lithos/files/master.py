@@ -111,6 +111,10 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         return self.runtime / "bundles"
 
     @property
+    def notify(self) -> Path:
+        return self.runtime / "notify"
+
+    @property
     def oci(self) -> Path:
         return self.runtime / "oci"
 

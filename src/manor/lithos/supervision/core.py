@@ -114,7 +114,7 @@ class Supervisor:
             case m.StopAll():
                 return self._stop_all(now)
             case m.Hold():
-                self._holding = event.on
+                self._holding = True
                 return []
             case m.Launched():
                 return self._launched(self._slots[event.name], event.record, now)
@@ -461,6 +461,18 @@ class Supervisor:
     def finished(self) -> bool:
         """Asked to end, and nothing is left."""
         return self._stopping and not self._slots
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def record_of(self, name: str) -> Record | None:
+        slot = self._slots.get(name)
+        return None if slot is None else slot.record
+
+    def phase_of(self, name: str) -> Phase | None:
+        slot = self._slots.get(name)
+        return None if slot is None else slot.phase
 
     @property
     def busy(self) -> bool:

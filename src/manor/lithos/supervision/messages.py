@@ -72,9 +72,7 @@ class StopAll:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """No more starts while it is on: the master is about to execute itself."""
-
-    on: bool
+    """No more starts: the master is about to execute itself."""
 
 
 Event = Launched | NotLaunched | Ended | Cleaned | ProbeDone | Notified | StopAll | Hold
