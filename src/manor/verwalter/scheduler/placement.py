@@ -9,8 +9,9 @@ a hash of role, daemon and host, so that small roles do not all sit on the first
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from manor.verwalter.scheduler.declaration import Daemon
@@ -104,26 +105,25 @@ def place(
         before: slot -> host name -> instances, of the round before.
         need: what one instance takes of the nodes' capacity.
     """
-    ties = {host: tie_value(role, name, host) for host in nodes}
     result = Placed({slot: {} for slot in wanted}, excluded=excluded_nodes(daemon, nodes.values()))
-    total: Counts = defaultdict(int)
+    tally = _Tally(daemon.placement.spread, nodes)
     cap = daemon.placement.max_per_node
+    ties = _Ties(role, name)
+
+    def has_room(host: str) -> bool:
+        return (cap is None or tally.total[host] < cap) and room.fits(host, need)
+
+    def put(slot: str, host: str) -> None:
+        room.take(host, need)
+        tally.add(host, 1)
+        result.slots[slot][host] = result.slots[slot].get(host, 0) + 1
 
     for slot in wanted:
         for host, count in sorted(before.get(slot, {}).items()):
-            if host not in nodes or not may_keep(daemon, nodes[host]):
-                continue
-            for _ in range(count):
-                if (cap is None or total[host] < cap) and room.fits(host, need):
-                    room.take(host, need)
-                    total[host] += 1
-                    result.slots[slot][host] = result.slots[slot].get(host, 0) + 1
-
-    def spread_counts(host: str) -> tuple[int, ...]:
-        return tuple(
-            sum(count for other, count in total.items() if _same(label, nodes[host], nodes[other]))
-            for label in daemon.placement.spread
-        )
+            if host in nodes and may_keep(daemon, nodes[host]):
+                for _ in range(count):
+                    if has_room(host):
+                        put(slot, host)
 
     for slot, count in wanted.items():
         here = result.slots[slot]
@@ -132,31 +132,103 @@ def place(
                 here,
                 key=lambda host: (
                     nodes[host].liveness is Liveness.SUSPECT,
-                    spread_counts(host)[:1],
-                    total[host],
+                    tally.counts(host)[:1],
+                    tally.total[host],
                     ties[host],
                 ),
             )
             _remove(here, victim)
-            total[victim] -= 1
+            tally.add(victim, -1)
             room.take(victim, need, -1)
 
-    for slot, count in wanted.items():
-        here = result.slots[slot]
-        while sum(here.values()) < count:
-            candidates = [
-                host
-                for host in nodes
-                if host not in result.excluded and (cap is None or total[host] < cap) and room.fits(host, need)
-            ]
-            if not candidates or not budget.spend():
-                result.unplaced += count - sum(here.values())
-                break
-            chosen = min(candidates, key=lambda host: (spread_counts(host), room.share(host), ties[host]))
-            here[chosen] = here.get(chosen, 0) + 1
-            total[chosen] += 1
-            room.take(chosen, need)
+    missing = {slot: count - sum(result.slots[slot].values()) for slot, count in wanted.items()}
+    if any(missing.values()):
+        queue = _Queue([host for host in nodes if host not in result.excluded], tally, room, ties)
+        for slot, count in missing.items():
+            for done in range(count):
+                chosen = queue.take_best(has_room) if budget.spend() else None
+                if chosen is None:
+                    result.unplaced += count - done
+                    break
+                put(slot, chosen)
+                queue.give_back(chosen)
     return result
+
+
+class _Ties:
+    """Tie values, made when they are needed: most rounds place nothing."""
+
+    def __init__(self, role: str, daemon: str) -> None:
+        self._role, self._daemon = role, daemon
+        self._known: dict[str, int] = {}
+
+    def __getitem__(self, host: str) -> int:
+        if host not in self._known:
+            self._known[host] = tie_value(self._role, self._daemon, host)
+        return self._known[host]
+
+
+class _Tally:
+    """How many instances of the daemon are on every node, and on all nodes of one value of each spread label."""
+
+    def __init__(self, spread: tuple[str, ...], nodes: Mapping[str, Node]) -> None:
+        self.total: Counts = defaultdict(int)
+        self._spread, self._nodes = spread, nodes
+        self._by_value: dict[tuple[str, str | None], int] = defaultdict(int)
+        self.spreads_over_hosts = "host" in spread
+
+    def values(self, host: str) -> tuple[str | None, ...]:
+        """The node's values of the spread labels; nodes that agree in them differ in nothing but themselves."""
+        return tuple(None if label == "host" else self._nodes[host].labels.get(label) for label in self._spread)
+
+    def counts(self, host: str) -> tuple[int, ...]:
+        labels = self._nodes[host].labels
+        return tuple(
+            self.total[host] if label == "host" else self._by_value[label, labels.get(label)] for label in self._spread
+        )
+
+    def add(self, host: str, count: int) -> None:
+        self.total[host] += count
+        for label in self._spread:
+            if label != "host":
+                self._by_value[label, self._nodes[host].labels.get(label)] += count
+
+
+class _Queue:
+    """Finds the best node again and again, without looking at all of them for every instance.
+
+    Nodes that agree in their spread labels form a group. Inside a group the order depends on the node alone, so a heap
+    holds it; the heads of the groups, which are few, are compared in full.
+    """
+
+    def __init__(self, hosts: Iterable[str], tally: _Tally, room: Room, ties: _Ties) -> None:
+        self._tally, self._room, self._ties = tally, room, ties
+        self._by_host = tally.spreads_over_hosts
+        self._groups: dict[tuple[str | None, ...], list[tuple[int, float, int, str]]] = defaultdict(list)
+        for host in hosts:
+            self._groups[tally.values(host)].append(self._key(host))
+        for heap in self._groups.values():
+            heapq.heapify(heap)
+
+    def _key(self, host: str) -> tuple[int, float, int, str]:
+        on_host = self._tally.total[host] if self._by_host else 0
+        return on_host, self._room.share(host), self._ties[host], host
+
+    def take_best(self, has_room: Callable[[str], bool]) -> str | None:
+        """The node with the least tuple that has room, taken out of the queue; None if there is none."""
+        best: tuple[tuple[int, ...], tuple[float, int, str]] | None = None
+        best_heap: list[tuple[int, float, int, str]] | None = None
+        for heap in self._groups.values():
+            while heap and not has_room(heap[0][3]):
+                heapq.heappop(heap)  # what is full stays full while only this daemon is placed
+            if heap:
+                candidate = (self._tally.counts(heap[0][3]), heap[0][1:])
+                if best is None or candidate < best:
+                    best, best_heap = candidate, heap
+        return heapq.heappop(best_heap)[3] if best_heap else None
+
+    def give_back(self, host: str) -> None:
+        heapq.heappush(self._groups[self._tally.values(host)], self._key(host))
 
 
 def place_on_each(
@@ -193,12 +265,6 @@ def spread_share(per_node: int, hosts: list[str], percent: float, seed: int) -> 
     extra = {(seed + number) % count for number in range(lacking)} if count else set()
     target = {host: base + (1 if index in extra else 0) for index, host in enumerate(hosts)}
     return target, {host: per_node - target[host] for host in hosts}
-
-
-def _same(label: str, one: Node, other: Node) -> bool:
-    if label == "host":
-        return one.host == other.host
-    return one.labels.get(label) == other.labels.get(label)
 
 
 def _remove(counts: Counts, host: str) -> None:
