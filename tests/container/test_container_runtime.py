@@ -162,6 +162,23 @@ def test_deleting_by_force_ends_a_running_container_and_its_cgroup(containers: C
     assert not any((hierarchy / group[1:]).exists() for hierarchy in cgroups.layout().hierarchies)
 
 
+def test_a_name_that_is_taken_is_refused_and_its_container_goes_on(containers: Containers, tmp_path: Path) -> None:
+    running = containers.start(["/bin/sleep", "60"])
+    with pytest.raises(RuntimeFailed, match="there is a container of this name; delete it first"):
+        containers.runtime.run_detached(
+            running.id, tmp_path, pid_file=tmp_path / "p", log=tmp_path / "l", stdin=0, stdout=1, stderr=2
+        )
+    assert not pidfds.wait_readable(running.pidfd, 0)
+
+
+def test_a_runtime_that_has_vanished_is_told_with_its_path(tmp_path: Path) -> None:
+    runtime = Runtime(RuntimeBinary(Path("/no/runc"), "runc", "1"), tmp_path / "oci")
+    with pytest.raises(RuntimeFailed, match=r"^`runc run` of box failed: /no/runc: No such file or directory$"):
+        runtime.run_detached(
+            "box", tmp_path, pid_file=tmp_path / "p", log=tmp_path / "l", stdin=None, stdout=None, stderr=None
+        )
+
+
 def test_a_process_is_put_into_a_pausing_container_and_replaced_there(containers: Containers, tmp_path: Path) -> None:
     tmpfs = bundle.Mount(destination="/tmp", type="tmpfs", source="tmpfs")
     running = containers.start([], init_options=init_arguments(pause=True), mounts=[tmpfs])

@@ -175,8 +175,7 @@ class Runtime:
             process,
             *_start_options(pid_file, fds, console_socket),
         ]
-        self._spawn("exec", id, log, options, fds, (stdin, stdout, stderr), timeout_s)
-        return _read_pid(pid_file)
+        return self._spawn("exec", id, pid_file, log, options, fds, (stdin, stdout, stderr), timeout_s)
 
     def _begin(
         self,
@@ -190,37 +189,40 @@ class Runtime:
         timeout_s: float,
         console_socket: Path | None,
     ) -> int:
+        if self._is_known(id):  # the runtime would refuse too, but then what was made is deleted below: not that one
+            raise RuntimeFailed(self.binary, command, id, "there is a container of this name; delete it first")
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         detach = ["--detach"] if command == "run" else []
         options = (*detach, "--bundle", bundle, *_start_options(pid_file, fds, console_socket))
         try:
-            self._spawn(command, id, log, options, fds, stdio, timeout_s)
+            return self._spawn(command, id, pid_file, log, options, fds, stdio, timeout_s)
         except RuntimeFailed:
             with contextlib.suppress(RuntimeFailed):  # the first failure is the one to tell
                 self.delete(id)
             raise
-        return _read_pid(pid_file)
 
     def _spawn(
         self,
         command: str,
         id: str,
+        pid_file: Path,
         log: Path,
         options: Sequence[str | Path],
         fds: Mapping[int, int],
         stdio: Sequence[int | None],
         timeout_s: float,
-    ) -> None:
-        """Call the runtime with descriptors for the container; its messages are in the log."""
+    ) -> int:
+        """Call the runtime with descriptors for the container; the pid it wrote. Its messages are in the log."""
         log.unlink(missing_ok=True)
         words = [*self._common(log), command, *options, id]
         try:
             with placed(fds, stdio) as actions, kept_owners(stdio):
                 ending = _run(words, actions, timeout_s)
+            if ending:
+                raise RuntimeFailed(self.binary, command, id, last_message(log) or ending)
+            return int(pid_file.read_text())
         except OSError as error:
-            raise RuntimeFailed(self.binary, command, id, str(error)) from error
-        if ending:
-            raise RuntimeFailed(self.binary, command, id, last_message(log) or ending)
+            raise RuntimeFailed(self.binary, command, id, _reason(error)) from error
 
     def _call(self, command: str, id: str, *options: str, arguments: Sequence[str] = ()) -> bytes:
         """Call the runtime for an answer; with no log file its messages come on stderr."""
@@ -236,7 +238,7 @@ class Runtime:
                 raise RuntimeFailed(self.binary, command, id or "all", said.rpartition("\n")[2] or ending)
             return os.pread(answer, ANSWER_BYTES_MAX, 0)
         except OSError as error:
-            raise RuntimeFailed(self.binary, command, id or "all", str(error)) from error
+            raise RuntimeFailed(self.binary, command, id or "all", _reason(error)) from error
         finally:
             for fd in (answer, message, empty):
                 os.close(fd)
@@ -272,7 +274,7 @@ def _start_options(pid_file: Path, fds: Mapping[int, int], console_socket: Path 
 
 
 def _run(words: Sequence[str | Path], actions: Sequence[tuple[int, ...]], timeout_s: float) -> str:
-    """Call the runtime and wait for it: empty when it succeeded, else how it ended. Killed at a TimeoutError.
+    """Call the runtime and wait for it: empty when it succeeded, else how it ended. TimeoutError: it was killed.
 
     posix_spawn and not subprocess: that cannot place descriptors at given numbers but by code between fork and exec,
     which is not safe with threads. In a session of its own, so that no Ctrl-C reaches a runtime at work.
@@ -299,6 +301,8 @@ def _describe(code: int) -> str:
     return f"exit status {code}" if code else ""
 
 
-def _read_pid(pid_file: Path) -> int:
-    """Written by the runtime before it ends with success."""
-    return int(pid_file.read_text())
+def _reason(error: OSError) -> str:
+    """The kernel's word and what it is about; a TimeoutError of ours has its own."""
+    if error.strerror is None:
+        return str(error)
+    return f"{os.fspath(error.filename)}: {error.strerror}" if error.filename else error.strerror
