@@ -111,7 +111,23 @@ class Containers:
         """Start the command under manor-init; `before_start` gets the pid of the container while it waits."""
         if fds and "init_options" not in changes:
             changes["init_options"] = init_arguments(close=closed_gaps(fds))
-        config = self.config(command, **changes)
+        return self.start_config(
+            self.config(command, **changes),
+            fds=fds,
+            before_start=before_start,
+            console_socket=console_socket,
+            stdin=stdin,
+        )
+
+    def start_config(
+        self,
+        config: bundle.Config,
+        *,
+        fds: Mapping[int, int] = {},
+        before_start: Callable[[int], None] | None = None,
+        console_socket: Path | None = None,
+        stdin: int | None = None,
+    ) -> Running:
         id = f"box+{next(number)}"
         place = self.directory / id
         bundle.write_bundle(place, config)

@@ -162,6 +162,21 @@ def test_deleting_by_force_ends_a_running_container_and_its_cgroup(containers: C
     assert not any((hierarchy / group[1:]).exists() for hierarchy in cgroups.layout().hierarchies)
 
 
+def test_what_the_runtime_says_to_a_question_is_told_without_its_decoration(containers: Containers) -> None:
+    with pytest.raises(RuntimeFailed, match=r"^`\w+ start` of nobody failed: .*(not exist|No such file)[^\"]*$"):
+        containers.runtime.start("nobody")
+
+
+def test_a_program_that_is_not_there_is_told_once(containers: Containers) -> None:
+    """Without manor-init it is the runtime that executes, and that complains."""
+    config = containers.config([])
+    alone = msgspec.structs.replace(config.process, args=("/no/such",))
+    with pytest.raises(RuntimeFailed) as caught:
+        containers.start_config(msgspec.structs.replace(config, process=alone))
+    assert str(caught.value).count("failed") == 1
+    assert "/no/such" in str(caught.value)
+
+
 def test_a_name_that_is_taken_is_refused_and_its_container_goes_on(containers: Containers, tmp_path: Path) -> None:
     running = containers.start(["/bin/sleep", "60"])
     with pytest.raises(RuntimeFailed, match="there is a container of this name; delete it first"):

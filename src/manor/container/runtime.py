@@ -21,7 +21,7 @@ import msgspec
 from manor.config.errors import ManorError
 from manor.container.choice import ENVIRONMENT, RuntimeBinary, RuntimeNotFound, find_runtime
 from manor.container.descriptors import closed_gaps, closed_pipe, kept_owners, placed
-from manor.container.runtime_log import last_message
+from manor.container.runtime_log import last_message, parse_last_message
 from manor.kernel import pidfds
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
 
 START_TIMEOUT_S: Final = 60.0
 CALL_TIMEOUT_S: Final = 30.0
+KILLED_WITHIN_S: Final = 5.0  # a runtime that hangs in the kernel stays a while after it was killed
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # `list` of ten thousand containers is a tenth of this
 MESSAGE_BYTES_MAX: Final = 65536
 MESSAGE_CHARACTERS_MAX: Final = 1000
@@ -49,7 +50,7 @@ class RuntimeFailed(ManorError):
     """`runc run` of shop+web.0 failed: exec: "/usr/bin/pyton": no such file or directory"""
 
     def __init__(self, binary: RuntimeBinary, what: str, container: str, message: str) -> None:
-        shown = " ".join(message.split())[:MESSAGE_CHARACTERS_MAX]
+        shown = " ".join(message.removeprefix(f"{binary.flavour} {what} failed: ").split())[:MESSAGE_CHARACTERS_MAX]
         super().__init__(f"`{binary.flavour} {what}` of {container} failed: {shown}")
         self.message = shown
 
@@ -214,7 +215,7 @@ class Runtime:
     ) -> int:
         """Call the runtime with descriptors for the container; the pid it wrote. Its messages are in the log."""
         log.unlink(missing_ok=True)
-        words = [*self._common(log), command, *options, id]
+        words = (*self._common(log), command, *options, id)
         try:
             with placed(fds, stdio) as actions, kept_owners(stdio):
                 ending = _run(words, actions, timeout_s)
@@ -226,16 +227,15 @@ class Runtime:
 
     def _call(self, command: str, id: str, *options: str, arguments: Sequence[str] = ()) -> bytes:
         """Call the runtime for an answer; with no log file its messages come on stderr."""
-        words = [str(self.binary.path), "--root", str(self.root), *self._cgroups, command, *options]
-        words += [*([id] if id else []), *arguments]
+        words = (*self._common(), command, *options, *([id] if id else []), *arguments)
         answer, message = os.memfd_create("answer", os.MFD_CLOEXEC), os.memfd_create("message", os.MFD_CLOEXEC)
         empty = closed_pipe()
         try:
             with placed({}, (empty, answer, message)) as actions:
                 ending = _run(words, actions, CALL_TIMEOUT_S)
             if ending:
-                said = os.pread(message, MESSAGE_BYTES_MAX, 0).decode(errors="replace").strip()
-                raise RuntimeFailed(self.binary, command, id or "all", said.rpartition("\n")[2] or ending)
+                said = parse_last_message(os.pread(message, MESSAGE_BYTES_MAX, 0))
+                raise RuntimeFailed(self.binary, command, id or "all", said or ending)
             return os.pread(answer, ANSWER_BYTES_MAX, 0)
         except OSError as error:
             raise RuntimeFailed(self.binary, command, id or "all", _reason(error)) from error
@@ -243,8 +243,9 @@ class Runtime:
             for fd in (answer, message, empty):
                 os.close(fd)
 
-    def _common(self, log: Path) -> Sequence[str | Path]:
-        return [self.binary.path, "--root", self.root, "--log", log, "--log-format", "json", *self._cgroups]
+    def _common(self, log: Path | None = None) -> Sequence[str | Path]:
+        logging: list[str | Path] = ["--log", log] if log else []
+        return [self.binary.path, "--root", self.root, *logging, "--log-format", "json", *self._cgroups]
 
     def _is_known(self, id: str) -> bool:
         """Both runtimes keep a directory per container; to look saves a process, and a message to interpret."""
@@ -288,7 +289,7 @@ def _run(words: Sequence[str | Path], actions: Sequence[tuple[int, ...]], timeou
             status = pidfds.collect(pidfd)
             return "" if status is None else _describe(os.waitstatus_to_exitcode(status))
         pidfds.send_signal(pidfd, signal.SIGKILL)
-        pidfds.wait_readable(pidfd)
+        pidfds.wait_readable(pidfd, KILLED_WITHIN_S)
         pidfds.collect(pidfd)
         raise TimeoutError(f"no end after {timeout_s:.0f} s, so it was killed")
     finally:
