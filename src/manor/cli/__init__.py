@@ -14,7 +14,7 @@ USAGE: Final = 2
 
 SUBCOMMANDS: Final[Mapping[str, tuple[str, str]]] = {  # name -> module with `main(argv) -> int`, what it does
     "doctor": ("manor.cli.doctor", "check whether this machine has what manor needs"),
-    "init": ("manor.cli.init", "make this machine's cluster key"),
+    "init": ("manor.cli.init", "make the cluster key, and limits of what templates may do here"),
     "push": ("manor.cli.push", "deliver an image to nodes"),
     "demo": ("manor.cluster.demo", "run a whole cluster on this machine"),
     "status": ("manor.cli.status", "show what the agents of this machine know"),

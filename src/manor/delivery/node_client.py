@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from manor.delivery.errors import BadUsage, DeliveryError, NameTaken, NoConnection, NotAuthorised
+from manor.delivery.errors import BadUsage, DeliveryError, NameTaken, NoConnection, NotAuthorised, NotSupported
 from manor.delivery.messages import Announce, Announced, Commit, Committed, PlanNode, RuntimeVersion
 from manor.delivery.routes import PREFIX
 
@@ -38,6 +38,10 @@ class NodeClient:
     def plan(self, sandbox: str, role: str | None) -> tuple[PlanNode, ...]:
         query = f"?sandbox={quote(sandbox)}" + (f"&role={quote(role)}" if role is not None else "")
         return self._ask("GET", f"{PREFIX}/plan{query}", None, tuple[PlanNode, ...])
+
+    def get(self, path: str) -> Any:
+        """Any document the node gives out, as plain data."""
+        return self._ask("GET", path, None, Any)
 
     def announce(self, announce: Announce) -> Announced:
         return self._ask("POST", f"{PREFIX}/announce", announce, Announced)
@@ -106,6 +110,20 @@ def split_address(address: str) -> tuple[str, int]:
     if not host or port is None or parts.path:
         raise BadUsage(f"`{address}` is no address; `HOST:PORT` would be right")
     return host, port
+
+
+def address_of_url(url: str, default_port: int) -> str:
+    """`http://HOST[:PORT]` -> `HOST:PORT`; BadUsage or NotSupported for anything else."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or default_port
+    except ValueError as error:
+        raise BadUsage(f"`{url}`: {error}") from error
+    if parts.scheme == "https":
+        raise NotSupported("https://")
+    if parts.scheme != "http" or not host or parts.path not in ("", "/"):
+        raise BadUsage(f"`{url}` is no address of a node; `http://HOST:{default_port}` would be right")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reason(error: Exception) -> str:

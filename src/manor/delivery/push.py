@@ -16,17 +16,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 from manor.delivery import push_plan, rsync
 from manor.delivery.configs import check_metadata
 from manor.delivery.display import Display
-from manor.delivery.errors import BadUsage, DeliveryError, NameTaken, NoConnection, NotAuthorised, NotSupported
+from manor.delivery.errors import BadUsage, DeliveryError, NameTaken, NoConnection, NotAuthorised
 from manor.delivery.id_mapped import IdMapped, open_id_map
 from manor.delivery.index import Index
 from manor.delivery.messages import Announce, Commit, RuntimeVersion
 from manor.delivery.names import check_image_name, check_role_version, check_sandbox_name
-from manor.delivery.node_client import NodeClient, Unverified, split_address
+from manor.delivery.node_client import NodeClient, Unverified, address_of_url, split_address
 from manor.delivery.push_plan import Had, PushPlan, Sent, State, Stopped, Wait, Wanted, Why
 from manor.delivery.routes import INDEX_BODY_BYTES_MAX
 from manor.delivery.source import Contents, find_source, keep_index, read_contents
@@ -205,16 +204,7 @@ def _target(options: PushOptions, name: str, host: str, addresses: Sequence[str]
 
 
 def _any_node(options: PushOptions) -> NodeClient:
-    try:
-        parts = urlsplit(options.url)
-        host, port = parts.hostname, parts.port or DEFAULT_PORT
-    except ValueError as error:
-        raise BadUsage(f"`{options.url}`: {error}") from error
-    if parts.scheme == "https":
-        raise NotSupported("--url https://...")
-    if parts.scheme != "http" or not host or parts.path not in ("", "/"):
-        raise BadUsage(f"`{options.url}` is no address of a node; `http://HOST:{DEFAULT_PORT}` would be right")
-    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    at = address_of_url(options.url, DEFAULT_PORT)
     return NodeClient(at, (at,), options.token, PLAN_WITHIN_S)
 
 
