@@ -1,4 +1,4 @@
-"""A container in the foreground: its caller's streams or a terminal go in, signals are passed on, its status comes out."""
+"""A container in the foreground: streams or a terminal go in, signals are passed on, its status comes out."""
 
 from __future__ import annotations
 
