@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from manor.config.dialect import VERWALTER
-from manor.config.errors import ManorError
+from manor.config.errors import ConfigError, Position
 from manor.config.loader import load_file
 from manor.config.units import AbsolutePath
+from manor.verwalter.render.errors import BadInput
 
 
-class BadLimits(ManorError):
-    """sandbox/b.yaml:1:1: `log-dirs` stands in sandbox/a.yaml already; keep it in one file"""
-
-    exit_status = 3
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All files of the directory together; None is no limit."""
 
-    log_dirs: dict[str, AbsolutePath] = {}
+    log_dirs: dict[str, AbsolutePath] | None = None
     allow_commands: tuple[str, ...] | None = None
     allow_paths: tuple[AbsolutePath, ...] | None = None
     run_as: str | None = None
@@ -33,67 +29,87 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         """Why the program may not be started; None if it may."""
         if self.allow_commands is None or program in self.allow_commands:
             return None
-        allowed = ", ".join(f"`{one}`" for one in self.allow_commands) or "no program"
-        return f"`{program}` is not in `allow-commands` of this node; allowed: {allowed}"
+        return f"`{program}` is not in `allow-commands` of this node; allowed: {_listed(self.allow_commands)}"
 
-    def path_refusal(self, path: Path) -> str | None:
-        """Why the file may not be written; None if it may. Globs match whole paths, `*` and `?` within a component."""
-        if self.allow_paths is None or any(_matches(path, pattern) for pattern in self.allow_paths):
+    def path_refusal(self, path: str) -> str | None:
+        """Why the file may not be written; None if it may."""
+        parts = Path(path).parts
+        if self.allow_paths is None or any(is_below(parts, Path(glob).parts) for glob in self.allow_paths):
             return None
-        allowed = ", ".join(f"`{one}`" for one in self.allow_paths) or "no path"
-        return f"{path} is not in `allow-paths` of this node; allowed: {allowed}"
+        return f"{path} is not in `allow-paths` of this node; allowed: {_listed(self.allow_paths)}"
 
 
-def _matches(path: Path, pattern: str) -> bool:
-    if ".." in path.parts:
+def _listed(allowed: Sequence[str]) -> str:
+    return ", ".join(f"`{one}`" for one in allowed) or "nothing"
+
+
+def is_below(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path matches a pattern or lies below what matches it. `*`, `?`, `[…]` stay within a component, `**`
+    is any number of components; a leading dot must be written."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return any(is_below(parts[skipped:], pattern[1:]) for skipped in range(len(parts)))
+    if not parts or (parts[0].startswith(".") and not pattern[0].startswith(".")):
         return False
-    want = Path(pattern).parts
-    have = path.parts[: len(want)]  # everything below a matching directory is allowed too
-    return len(have) == len(want) and all(Path(one).match(glob) for one, glob in zip(have[1:], want[1:], strict=True))
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and is_below(parts[1:], pattern[1:])
 
 
 def read_limits(directory: Path) -> Limits:
     """Merge the files of `sandbox/`; an option in two of them is an error, a missing directory is no limit.
 
     Raises:
-        BadLimits, ConfigError: the file and what is wrong.
+        BadInput: the position and what is wrong.
     """
-    chosen: dict[str, object] = {}
+    merged = Limits()
     found_in: dict[str, Path] = {}
     for path in _files(directory):
-        limits = load_file(path, Limits, VERWALTER).value
+        try:
+            document = load_file(path, Limits, VERWALTER)
+        except ConfigError as error:
+            raise BadInput(str(error)) from error
         for field in msgspec.structs.fields(Limits):
-            value = getattr(limits, field.name)
-            if value == field.default or (field.name == "log_dirs" and not value):
+            value = getattr(document.value, field.name)
+            if value is None:
                 continue
-            if field.name in chosen:
-                option = field.name.replace("_", "-")
-                raise BadLimits(f"{path}:1:1: `{option}` stands in {found_in[field.name]} already; keep it in one file")
-            chosen[field.name], found_in[field.name] = value, path
-    limits = msgspec.convert(chosen, Limits, strict=False)
-    if limits.run_as is not None:
-        raise BadLimits(f"{found_in['run_as']}:1:1: `run-as` is not supported yet; leave it out")
-    return limits
+            position, option = document.at(field.name), field.name.replace("_", "-")
+            _refuse_twice(position, option, found_in.get(field.name))
+            if field.name == "run_as":
+                raise BadInput(f"{position}: `run-as` is not supported yet; leave it out")
+            merged = msgspec.structs.replace(merged, **{field.name: value})
+            found_in[field.name] = path
+    return merged
 
 
-def refuse_writable(directory: Path) -> None:
-    """When sudo made us root, the limits must not be writable for whoever asked.
+def _refuse_twice(position: Position, option: str, before: Path | None) -> None:
+    if before is not None:
+        raise BadInput(f"{position}: `{option}` stands in {before} already; keep it in one file")
+
+
+def refuse_writable(config_dir: Path) -> None:
+    """When sudo made us root, whoever asked must not be able to choose the limits.
+
+    A link is refused too, and so is a missing directory in a place where others could have taken it away.
 
     Raises:
-        BadLimits: the path that is writable for others than root.
+        BadInput: the path that is not root's alone.
     """
-    for path in [directory, *_files(directory)]:
-        try:
-            facts = path.stat()
-        except FileNotFoundError:
-            continue
-        if facts.st_uid != 0 or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise BadLimits(f"{path}: writable for others than root; give it to root, mode 0755")
+    sandbox = config_dir / "sandbox"
+    present = os.path.lexists(sandbox)
+    for path in [sandbox, *_files(sandbox)] if present else [config_dir]:
+        facts = path.lstat()
+        if stat.S_ISLNK(facts.st_mode) or facts.st_uid != 0 or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            what = (
+                "writable for others than root" if present else "without `sandbox`, and writable for others than root"
+            )
+            raise BadInput(f"{path}: {what}; make `sandbox` a directory of root, mode 0755")
 
 
-def _files(directory: Path) -> Iterable[Path]:
+def _files(directory: Path) -> list[Path]:
     try:
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise BadInput(f"{directory}: {error.strerror}") from error
     return [directory / name for name in names if name.endswith((".yaml", ".yml")) and not name.startswith((".", "#"))]

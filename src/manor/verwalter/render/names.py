@@ -5,23 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from manor.config.errors import ManorError
-
-_REFERENCE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+_REFERENCE = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 
 
-class UnknownName(ManorError):
+class UnknownName(Exception):
     """`{{ nope }}` is unknown; known are `role`, `node`, `files.processes`"""
-
-    exit_status = 10
 
 
 def expand(text: str, names: Mapping[str, str]) -> str:
-    """Replace every `{{ NAME }}`.
-
-    Raises:
-        UnknownName: before anything has run, so that no command sees a half-expanded line.
-    """
+    """Replace every `{{ NAME }}`. Raises UnknownName."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1]

@@ -1,40 +1,34 @@
-"""What a render command works with while it is executed: names, limits, the log."""
+"""What a render command works with while it is executed: names, a place to tell, a way to run programs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manor.config.errors import ManorError
-from manor.verwalter.render.limits import Limits
+from manor.verwalter.render.errors import CommandFailed
 
 CHILD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class CommandFailed(ManorError):
-    """`lithos_switch site /tmp/x`: exit status 1"""
-
-    exit_status = 20
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One renderer file being executed.
+    """One render file being executed.
 
     Attributes:
         names: what `{{ NAME }}` may stand for.
         directory: of the render file; working directory of the commands.
-        changed: whether one of the watched directories looks otherwise than before the first command.
+        changed: whether a watched directory looks otherwise than before the first command.
     """
 
     role: str
     deployment: str
     names: Mapping[str, str]
     directory: Path
-    limits: Limits
     dry_run: bool
     say: Callable[[str], None]
     output: int  # descriptor for the output of children
@@ -44,35 +38,35 @@ class Task:
     def announce(self, name: str, text: str) -> None:
         self.say(f"{'(dry_run) ' if self.dry_run else ''}{name} {text}")
 
-    def run(self, argv: Sequence[str], *, asked_for: str) -> None:
-        """Run a program to its end.
-
-        Args:
-            asked_for: the program that the limits are about; `sudo` in front of it is not.
-        Raises:
-            CommandFailed: refused, not startable, status, signal or time.
-        """
+    def run(self, argv: Sequence[str]) -> None:
+        """Run a program to its end. Raises CommandFailed: not startable, status, signal or time."""
         shown = " ".join(argv)
-        if refusal := self.limits.command_refusal(asked_for):
-            raise CommandFailed(refusal)
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=self.output,
                 cwd=self.directory,
                 env=self._environment(),
-                timeout=self.timeout_s,
+                process_group=0,  # to end what it started along with it
             )
         except OSError as error:
             raise CommandFailed(f"`{shown}`: {error.strerror}") from error
+        except ValueError as error:
+            raise CommandFailed(f"`{shown}`: {error}") from error
+        try:
+            status = process.wait(self.timeout_s)
         except subprocess.TimeoutExpired as error:
+            _kill(process)
             raise CommandFailed(f"`{shown}`: still running after {self.timeout_s:g} s, killed") from error
-        if done.returncode < 0:
-            raise CommandFailed(f"`{shown}`: killed by signal {-done.returncode}")
-        if done.returncode > 0:
-            raise CommandFailed(f"`{shown}`: exit status {done.returncode}")
+        except BaseException:  # we are told to end
+            _kill(process)
+            raise
+        if status < 0:
+            raise CommandFailed(f"`{shown}`: killed by signal {-status}")
+        if status > 0:
+            raise CommandFailed(f"`{shown}`: exit status {status}")
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -82,3 +76,10 @@ class Task:
             "VERWALTER_ROLE": self.role,
             "VERWALTER_DEPLOYMENT_ID": self.deployment,
         }
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or root's behind sudo
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5.0)

@@ -1,144 +1,178 @@
-"""`.j2` templates: Jinja2 in its sandbox, where an undefined name is an error and nothing reaches outside."""
+"""`.j2` templates: Jinja2 in its sandbox, where an undefined name is an error and nothing reaches outside.
+
+A block tag alone on its line leaves no line behind.
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
-import shlex
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Final
 
 import jinja2
+import jinja2.compiler
+import jinja2.nodes
 import jinja2.sandbox
-import yaml
 
-from manor.config.errors import ManorError
+from manor.verwalter.render.errors import BadTemplate
+from manor.verwalter.render.filters import FILTERS, fail
+from manor.verwalter.render.template_files import template_files
 
-OUTPUT_BYTES_MAX = 16 << 20
-LATER_ENGINES = (".tera", ".hbs", ".handlebars", ".trm", ".trimmer")
+ENGINE_SUFFIX: Final = ".j2"
+LATER_ENGINES: Final = (".tera", ".hbs", ".handlebars", ".trm", ".trimmer")
+TEMPLATE_BYTES_MAX: Final = 1 << 20
+OUTPUT_BYTES_MAX: Final = 16 << 20
+LOOP_STEPS_MAX: Final = 1_000_000
+RENDER_S_MAX: Final = 10.0  # of processor time: a busy machine is no mistake of the template
+POWER_BITS_MAX: Final = 4096
 
 
-class TemplateFailed(ManorError):
-    """site/v1/processes.yaml.j2:7: 'database' is undefined; ..."""
-
-    exit_status = 10
-
-
-class _Fail(Exception):
+class LimitReached(Exception):
     pass
+
+
+class _CountingGenerator(jinja2.compiler.CodeGenerator):
+    """Every loop counts its steps."""
+
+    def visit_Template(self, node: jinja2.nodes.Template, frame: jinja2.compiler.Frame | None = None) -> None:
+        for loop in list(node.find_all(jinja2.nodes.For)):
+            loop.iter = jinja2.nodes.Filter(loop.iter, "counted by the sandbox", [], [], None, None)
+        super().visit_Template(node, frame)
+
+
+class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    code_generator_class = _CountingGenerator
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Products and powers whose mere size would exhaust the machine."""
+        if operator == "**":
+            if isinstance(left, int) and isinstance(right, int) and left.bit_length() * right > POWER_BITS_MAX:
+                raise LimitReached(f"a number of more than {POWER_BITS_MAX} bits")
+        else:
+            for sequence, times in ((left, right), (right, left)):
+                if isinstance(times, int) and hasattr(sequence, "__len__") and len(sequence) * times > OUTPUT_BYTES_MAX:
+                    raise LimitReached(f"a repetition to more than {OUTPUT_BYTES_MAX >> 20} Mi")
+        return super().call_binop(context, operator, left, right)
 
 
 class Templates:
     """The templates of one directory; all are parsed when this is made.
 
     Raises:
-        TemplateFailed: with the file and line.
+        BadTemplate: with the file and line.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-            loader=jinja2.FileSystemLoader(directory),
+    def __init__(self, directory: Path, roots: Iterable[Path]) -> None:
+        self._directory = directory
+        self._sources = dict(_read_sources(directory, roots))
+        self._steps = 0
+        self._environment = _Environment(
+            loader=jinja2.FunctionLoader(self._load),
             undefined=jinja2.StrictUndefined,
             autoescape=False,
             keep_trailing_newline=True,
             trim_blocks=True,
             lstrip_blocks=True,
+            cache_size=-1,
         )
-        self._environment.filters.update(
-            to_json=_to_json,
-            to_yaml=lambda value: yaml.safe_dump(
-                value, default_flow_style=True, allow_unicode=True, width=2**31
-            ).strip(),
-            shell_quote=lambda value: shlex.quote(str(value)),
-            nginx_quote=_nginx_quote,
-            sha256=lambda value: hashlib.sha256(str(value).encode()).hexdigest(),
-            b64encode=lambda value: base64.b64encode(str(value).encode()).decode(),
-            validate=_validate,
-            sorted_items=lambda value: sorted(value.items()),
-        )
-        self._environment.globals["fail"] = _fail
-        self._directory = directory
-        for path in sorted(directory.rglob("*")):
-            name = str(path.relative_to(directory))
-            if any(part.startswith((".", "#")) or part.endswith("~") for part in Path(name).parts):
-                continue
-            if path.suffix in LATER_ENGINES:
-                raise TemplateFailed(f"{path}:1: `{path.suffix}` templates are not supported yet; use `.j2`")
-            if path.suffix == ".j2" and path.is_file():
-                if not path.resolve().is_relative_to(directory.resolve()):
-                    raise TemplateFailed(f"{path}:1: a link that leaves the template directory; copy the file")
-                self._get(name)
+        self._environment.filters.update(FILTERS)
+        self._environment.filters["counted by the sandbox"] = self._counted
+        self._environment.globals["fail"] = fail
+        for name in self._sources:
+            self._get(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sources
+
+    def render(self, name: str, variables: Mapping[str, Any]) -> str:
+        """The text of one template. Raises BadTemplate.
+
+        Args:
+            name: its path in the directory.
+        """
+        template = self._get(name)
+        self._steps = 0
+        size, pieces = 0, []
+        try:
+            with _processor_time_at_most(RENDER_S_MAX):
+                for piece in template.generate(**variables):
+                    size += len(piece.encode())
+                    if size > OUTPUT_BYTES_MAX:
+                        raise LimitReached(f"more than {OUTPUT_BYTES_MAX >> 20} MiB of output")
+                    pieces.append(piece)
+        except jinja2.TemplateNotFound as error:
+            raise BadTemplate(f"{self._place(error, name)}: there is no template `{error.name}` here") from error
+        except Exception as error:  # a template can make Python raise anything
+            text = str(error) or type(error).__name__
+            raise BadTemplate(f"{self._place(error, name)}: {text}") from error
+        return "".join(pieces)
+
+    def _load(self, name: str) -> tuple[str, str, Callable[[], bool]] | None:
+        if name not in self._sources:
+            return None
+        return self._sources[name], str(self._directory / name), lambda: True
 
     def _get(self, name: str) -> jinja2.Template:
         try:
             return self._environment.get_template(name)
         except jinja2.TemplateSyntaxError as error:
-            raise TemplateFailed(f"{self._directory / (error.name or name)}:{error.lineno}: {error.message}") from error
-        except jinja2.TemplateNotFound as error:
-            raise TemplateFailed(f"{self._directory / name}:1: there is no template `{error.name}`") from error
-        except UnicodeDecodeError as error:
-            raise TemplateFailed(f"{self._directory / name}:1: not UTF-8") from error
+            raise BadTemplate(f"{self._directory / (error.name or name)}:{error.lineno}:1: {error.message}") from error
+        except RecursionError as error:
+            raise BadTemplate(f"{self._directory / name}:1:1: nested too deeply") from error
 
-    def render(self, name: str, variables: Mapping[str, Any]) -> str:
-        """The text of one template.
+    def _counted(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            self._steps += 1
+            if self._steps > LOOP_STEPS_MAX:
+                raise LimitReached(f"more than {LOOP_STEPS_MAX} steps in loops")
+            yield item
 
-        Args:
-            name: its path in the directory.
-        """
-        if not name.endswith(".j2"):
-            raise TemplateFailed(f"{self._directory / name}:1: no template by its name; templates end in `.j2`")
-        template = self._get(name)
-        size = 0
-        pieces = []
+    def _place(self, error: BaseException, name: str) -> str:
+        """Where in the templates it happened: the innermost frame whose file is one of ours. Columns are not known."""
+        place = f"{self._directory / name}:1:1"
+        known = {str(self._directory / one) for one in self._sources}
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename in known:
+                place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}:1"
+            trace = trace.tb_next
+        return place
+
+
+def _read_sources(directory: Path, roots: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    for name in template_files(directory, roots):
+        path = directory / name
+        if path.suffix in LATER_ENGINES:
+            raise BadTemplate(f"{path}:1:1: `{path.suffix}` templates are not supported yet; use `{ENGINE_SUFFIX}`")
+        if path.suffix != ENGINE_SUFFIX:
+            continue
         try:
-            for piece in template.generate(**variables):
-                size += len(piece)
-                if size > OUTPUT_BYTES_MAX:
-                    raise _Fail(f"more than {OUTPUT_BYTES_MAX >> 20} MiB of output")
-                pieces.append(piece)
-        except (
-            jinja2.TemplateError,
-            _Fail,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            OverflowError,
-        ) as error:
-            raise TemplateFailed(f"{self._directory / name}:{_line(error, self._directory)}: {error}") from error
-        return "".join(pieces)
+            content = path.read_bytes()
+            if len(content) > TEMPLATE_BYTES_MAX:
+                raise BadTemplate(f"{path}:1:1: more than {TEMPLATE_BYTES_MAX >> 20} MiB; split it")
+            yield name, content.decode()
+        except OSError as error:
+            raise BadTemplate(f"{path}:1:1: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            line = content[: error.start].count(b"\n") + 1
+            raise BadTemplate(f"{path}:{line}:1: not UTF-8; save it as UTF-8") from error
 
 
-def _line(error: BaseException, directory: Path) -> int:
-    """The line of the template that was being rendered: the innermost frame whose file is one of ours."""
-    line = 1
-    frame = error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename.startswith(str(directory)):
-            line = frame.tb_lineno
-        frame = frame.tb_next
-    return line
+@contextmanager
+def _processor_time_at_most(seconds: float) -> Iterator[None]:
+    """Raise LimitReached in the middle of whatever takes longer. Only in a program's main thread."""
 
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise LimitReached(f"more than {seconds:g} s of work")
 
-def _to_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _nginx_quote(value: object) -> str:
-    text = str(value)
-    if "\n" in text or "\0" in text:
-        raise _Fail(f"{text!r} cannot be written into nginx's configuration")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "${dollar}") + '"'
-
-
-def _validate(value: object, regex: str) -> object:
-    if not re.fullmatch(regex, str(value)):
-        raise _Fail(f"{value!r} does not match {regex!r}")
-    return value
-
-
-def _fail(text: str) -> None:
-    raise _Fail(text)
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

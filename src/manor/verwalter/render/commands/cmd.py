@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
 
 from manor.config.units import Length
+from manor.verwalter.render.limits import Limits
 from manor.verwalter.render.names import expand
 from manor.verwalter.render.task import Task
 
@@ -27,11 +28,14 @@ class Cmd(msgspec.Struct, frozen=True, kw_only=True, tag="Cmd"):
     def directories(self) -> Iterable[str]:
         return ()
 
+    def refusal(self, names: Mapping[str, str], limits: Limits) -> str | None:
+        return limits.command_refusal(expand(self.argv[0], names))
+
     def execute(self, task: Task) -> None:
         argv = [expand(text, task.names) for text in self.argv]
         task.announce("Cmd", str(argv))
         if not task.dry_run:
-            task.run(argv, asked_for=argv[0])
+            task.run(argv)
 
 
 class RootCommand(msgspec.Struct, frozen=True, kw_only=True, tag="RootCommand"):
@@ -46,8 +50,11 @@ class RootCommand(msgspec.Struct, frozen=True, kw_only=True, tag="RootCommand"):
     def directories(self) -> Iterable[str]:
         return ()
 
+    def refusal(self, names: Mapping[str, str], limits: Limits) -> str | None:
+        return limits.command_refusal(expand(self.argv[0], names))
+
     def execute(self, task: Task) -> None:
         argv = [expand(text, task.names) for text in self.argv]
         task.announce("RootCommand", str(argv))
         if not task.dry_run:
-            task.run(argv if os.geteuid() == 0 else [*SUDO, *argv], asked_for=argv[0])
+            task.run(argv if os.geteuid() == 0 else [*SUDO, *argv])

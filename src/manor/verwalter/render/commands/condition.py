@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from manor.verwalter.render.commands.interface import RenderCommand
 from manor.verwalter.render.commands.plain import PlainCommand
+from manor.verwalter.render.limits import Limits
 from manor.verwalter.render.names import expand
 from manor.verwalter.render.task import Task
 
@@ -27,6 +28,9 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, tag="Condition"):
     @property
     def _inner(self) -> tuple[RenderCommand, ...]:
         return self.commands
+
+    def refusal(self, names: Mapping[str, str], limits: Limits) -> str | None:
+        return next(filter(None, (command.refusal(names, limits) for command in self._inner)), None)
 
     def execute(self, task: Task) -> None:
         directories = [expand(text, task.names) for text in self.dirs_changed]

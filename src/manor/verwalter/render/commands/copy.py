@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from manor.config.units import Mode
+from manor.verwalter.render.errors import CommandFailed
+from manor.verwalter.render.limits import Limits
 from manor.verwalter.render.names import expand
-from manor.verwalter.render.task import CommandFailed, Task
+from manor.verwalter.render.task import Task
 
 DEFAULT_MODE = 0o644
 
@@ -39,13 +42,20 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True, tag="Copy"):
     def directories(self) -> Iterable[str]:
         return ()
 
+    def refusal(self, names: Mapping[str, str], limits: Limits) -> str | None:
+        dest = expand(self.destination, names)
+        *above, name = dest.split("/")
+        if not above or above[0]:
+            return f"`dest: {dest}` is relative; a path from the root, beginning with `/`, would be right"
+        if name in ("", "."):
+            return f"`dest: {dest}` has no file name; write the whole path"
+        if ".." in (*above, name):
+            return f"`dest: {dest}` goes up by `..`; write it without"
+        return limits.path_refusal(dest)
+
     def execute(self, task: Task) -> None:
         source, dest = Path(expand(self.src, task.names)), Path(expand(self.destination, task.names))
         task.announce("Copy", f"{{src: {source}, dest: {dest}, mode: {self.mode:04o}}}")
-        if not dest.is_absolute():
-            raise CommandFailed(f"`{dest}` is relative; write `dest` from the root, beginning with `/`")
-        if refusal := task.limits.path_refusal(dest):
-            raise CommandFailed(refusal)
         if task.dry_run:
             return
         try:
@@ -55,7 +65,7 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True, tag="Copy"):
                 return
             _replace(dest, content, self.mode)
         except OSError as error:
-            raise CommandFailed(f"{error.filename or dest}: {error.strerror}") from error
+            raise CommandFailed(f"`!Copy` to {dest}: {_told(error)}") from error
 
 
 def _stands_already(dest: Path, content: bytes, mode: int) -> bool:
@@ -68,14 +78,26 @@ def _stands_already(dest: Path, content: bytes, mode: int) -> bool:
 
 def _replace(dest: Path, content: bytes, mode: int) -> None:
     if dest.is_dir():
-        raise IsADirectoryError(21, "is a directory; name the file", str(dest))
+        raise IsADirectoryError(errno.EISDIR, "Is a directory; name the file in it")
+    if not dest.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the directory it goes to is missing")
     unfinished = dest.with_name(f".tmp.{dest.name}")
     with contextlib.suppress(FileNotFoundError):  # what a killed renderer left
         unfinished.unlink()
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    unfinished.rename(dest)
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        unfinished.rename(dest)
+    except BaseException:  # such as a full disk, or being told to end
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def _told(error: OSError) -> str:
+    """The kernel's word, and the file where it is not the destination itself."""
+    return f"{error.strerror}" if error.filename is None else f"{error.filename}: {error.strerror}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import msgspec
 
+from manor.verwalter.render.limits import Limits
 from manor.verwalter.render.names import expand
 from manor.verwalter.render.task import Task
 
@@ -23,8 +24,11 @@ class Sh(msgspec.Struct, frozen=True, kw_only=True, tag="Sh"):
     def directories(self) -> Iterable[str]:
         return ()
 
+    def refusal(self, names: Mapping[str, str], limits: Limits) -> str | None:
+        return limits.command_refusal("sh")
+
     def execute(self, task: Task) -> None:
         text = expand(self.text, task.names)
         task.announce("Sh", text)
         if not task.dry_run:
-            task.run(["/bin/sh", "-exc", text], asked_for="sh")
+            task.run(["/bin/sh", "-exc", text])
