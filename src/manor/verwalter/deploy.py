@@ -321,10 +321,7 @@ class Deployer:
 
 def decoded(status: int) -> str:
     """What an exit status of verwalter-render means, for the role's log."""
-    if status < 0:
-        meaning = f"killed by signal {-status}"
-    else:
-        meaning = FAILURES.get(status, f"unknown status {status}")
+    meaning = FAILURES.get(status, f"killed by signal {-status}" if status < 0 else f"unknown status {status}")
     return f"Error rendering role. verwalter-render {status}; Decoded verwalter render failure: {meaning}"
 
 

@@ -22,6 +22,7 @@ from manor.config.loader import load_data
 DEPTH_MAX: Final = 16
 FILES_MAX: Final = 100_000
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+STORE: Final = ".store"
 _EXTENSIONS: Final = (".yaml", ".yml", ".json", ".txt")
 
 
@@ -44,6 +45,11 @@ class _Reading:
     root: Path
     troubles: list[Trouble] = field(default_factory=list)
     files: int = 0
+
+    def holds(self, target: Path) -> bool:
+        """Links may lead to the tree itself, or to the store beside it where delivered metadata lies."""
+        root = self.root.resolve()
+        return target.is_relative_to(root) or target.is_relative_to(root.parent / STORE)
 
     def complain(self, kind: str, path: Path, message: str) -> None:
         self.troubles.append(Trouble(kind=kind, path=str(path.relative_to(self.root)), message=message))
@@ -83,7 +89,7 @@ def _read_directory(directory: Path, reading: _Reading, depth: int) -> dict[str,
 
 
 def _entries(directory: Path, reading: _Reading) -> Iterator[Path]:
-    """What counts, sorted: no hidden or backup files, no devices, no links that leave the tree."""
+    """What counts, sorted: no hidden or backup files, no devices, no links that lead elsewhere."""
     try:
         names = sorted(os.listdir(directory))
     except OSError as error:
@@ -95,7 +101,7 @@ def _entries(directory: Path, reading: _Reading) -> Iterator[Path]:
         path = directory / name
         try:
             mode = path.stat().st_mode
-            inside = not path.is_symlink() or path.resolve().is_relative_to(reading.root.resolve())
+            inside = not path.is_symlink() or reading.holds(path.resolve())
         except OSError as error:
             reading.complain("FileRead", path, str(error.strerror))
             continue

@@ -146,6 +146,9 @@ class Transport:
         self.state = Replicating(leader)
         return []
 
+    def follows_other_than(self, leader: NodeId) -> bool:
+        return not (isinstance(self.state, Replicating) and self.state.leader == leader)
+
     def lost(self) -> None:
         """There is no leader."""
         if not isinstance(self.state, Unstable):
