@@ -78,9 +78,15 @@ class Tutorial:
         command = [str(Path(sys.executable).parent / "vagga"), "_build", *containers]
         # Each line as it comes: a first build takes minutes, and a person wants to see that something happens.
         with subprocess.Popen(
-            command, cwd=self.project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace",
-        ) as vagga:  # fmt: skip
+            command,
+            cwd=self.project,
+            env=build_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as vagga:
             last = ""
             assert vagga.stdout is not None
             for line in vagga.stdout:
@@ -189,3 +195,11 @@ class Tutorial:
         for name in nodes:
             site.read_book(self.address(name))
         return True
+
+
+def build_environment() -> dict[str, str]:
+    """Where the environment names a bundle of certificates (TLS is intercepted there), images are built with it."""
+    environment = dict(os.environ)
+    if bundle := environment.get("SSL_CERT_FILE"):
+        environment.setdefault("VAGGA_SETTINGS", json.dumps({"ca-bundle": bundle}))
+    return environment
