@@ -14,10 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from manor.cluster import groups
 from manor.cluster.node import NodeSpec, layer
 from manor.container.init import find_init
-from manor.kernel import mounts, namespaces
+from manor.kernel import cgroups, mounts, namespaces
 
 FRESH = frozenset({"proc", "sys", "dev", "run", "tmp", "var"})
 NEVER = frozenset({"lost+found", "mnt", "media"})
@@ -34,9 +33,9 @@ OWN = (
 def main() -> int:
     spec = msgspec.json.decode(sys.stdin.buffer.read(), type=NodeSpec)
     init = str(find_init())
-    hierarchies = groups.hierarchies()
+    hierarchies = cgroups.layout()
     try:
-        groups.join_everywhere(spec.cgroup)
+        cgroups.join(spec.cgroup)
         namespaces.unshare(OWN)
         ready, told = os.pipe()
         child = os.fork()
@@ -54,7 +53,7 @@ def main() -> int:
     return 0
 
 
-def become_pid_1(spec: NodeSpec, hierarchies: list[groups.Hierarchy], init: str, told: int) -> None:
+def become_pid_1(spec: NodeSpec, hierarchies: cgroups.Layout, init: str, told: int) -> None:
     """Never returns: the process becomes the node's init, or says why not and ends."""
     try:
         os.setsid()
@@ -71,7 +70,7 @@ def become_pid_1(spec: NodeSpec, hierarchies: list[groups.Hierarchy], init: str,
         os._exit(1)
 
 
-def make_file_system(spec: NodeSpec, hierarchies: list[groups.Hierarchy]) -> None:
+def make_file_system(spec: NodeSpec, hierarchies: cgroups.Layout) -> None:
     """Build the node's tree below its directory and make it the root."""
     mounts.make_private(Path("/"), recursive=True)
     disk = Path(spec.directory)
@@ -116,16 +115,16 @@ def own_var(disk: Path, target: Path) -> None:
     mounts.bind(disk, target, recursive=False)
 
 
-def mount_hierarchies(hierarchies: list[groups.Hierarchy], target: Path) -> None:
+def mount_hierarchies(hierarchies: cgroups.Layout, target: Path) -> None:
     """The host's cgroup hierarchies again, each showing only the node's own subtree."""
-    if [one.fstype for one in hierarchies] == ["cgroup2"]:
+    if hierarchies.kind is cgroups.Kind.V2:
         mounts.mount("cgroup2", target, "cgroup2")
         return
     mounts.mount("cgroup", target, "tmpfs", 0, "mode=755")
-    for one in hierarchies:
-        inside = target / one.name
+    for one in hierarchies.mounted:
+        inside = target / one.path.name
         inside.mkdir()
-        mounts.mount("cgroup", inside, one.fstype, 0, one.data)
+        mounts.mount("cgroup", inside, one.fstype, 0, one.options)
 
 
 if __name__ == "__main__":

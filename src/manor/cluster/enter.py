@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from manor.cluster import groups, node
+from manor.cluster import node
 from manor.cluster.record import ClusterRecord, read_record
 from manor.config.errors import ManorError
-from manor.kernel import namespaces, pidfds
+from manor.kernel import cgroups, namespaces, pidfds
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ALL = (
@@ -60,7 +60,7 @@ def join(record: ClusterRecord, name: str) -> None:
     running = record.running.get(name)
     if running is None or not node.is_alive(running):
         raise ManorError(f"node {name} does not run")
-    groups.join_everywhere(record.nodes[name].cgroup)
+    cgroups.join(record.nodes[name].cgroup)
     pidfd = pidfds.open_pidfd(running.pid)
     namespaces.enter(pidfd, ALL)
     os.close(pidfd)
