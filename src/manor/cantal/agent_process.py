@@ -63,6 +63,7 @@ class AgentProcess:
         self.options = options
         self.host_name = host_name
         self.node_name = options.node_name or host_name
+        self.pid = os.getpid()
         self._manager = manager
         directory = agent_config.read_directory(options.config_dir)
         self.config = directory.agent
@@ -115,6 +116,7 @@ class AgentProcess:
             self.collector.publish(self._own_numbers)
             self.collector.start()
             self._start_gossip()
+            self.mesh.start()
             self._spawn(self._watch())
             for number, action in ((signal.SIGTERM, self._stop), (signal.SIGINT, self._stop)):
                 loop.add_signal_handler(number, action)
