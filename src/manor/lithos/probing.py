@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Final
 
 from manor.container.bundle import Capabilities, Process, Rlimit, User, write_process
@@ -23,6 +24,9 @@ from manor.lithos.files.record import Record
 from manor.lithos.rules.settle import Instance, SettledProbe
 
 LOOPBACK: Final = "127.0.0.1"
+TCP_TABLES: Final = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+TCP_ESTABLISHED: Final = "01"
+ACCEPTED_POLL_S: Final = 0.02
 RESPONSE_BYTES_MAX: Final = 65536
 OUTPUT_BYTES_MAX: Final = 4096  # of a probe's command, for the message
 
@@ -57,10 +61,26 @@ async def run_probe(
 
 
 async def _connect(port: int) -> None:
+    """Return when the process has accepted a connection: the kernel alone answers for a process that hangs, too."""
     _, writer = await asyncio.open_connection(LOOPBACK, port)
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    try:
+        own_port = writer.get_extra_info("sockname")[1]
+        while any(waits_to_be_accepted(table.read_text(), port, own_port) for table in TCP_TABLES if table.exists()):
+            await asyncio.sleep(ACCEPTED_POLL_S)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def waits_to_be_accepted(table: str, port: int, remote_port: int) -> bool:
+    """Is the server's end of a connection still in the queue? It then has no inode. Source: proc_pid_net(5), tcp."""
+    local, remote = f":{port:04X}", f":{remote_port:04X}"
+    for line in table.splitlines()[1:]:
+        words = line.split()
+        if words[1].endswith(local) and words[2].endswith(remote):
+            return words[3] == TCP_ESTABLISHED and words[9] == "0"
+    return False
 
 
 async def _http_status(port: int, probe: HttpProbe) -> int:
