@@ -145,7 +145,7 @@ def test_bad_json_is_400_with_the_position(body: bytes, position: int, text: str
     run(story, service())
 
 
-def test_a_body_that_is_too_large_is_413_also_if_it_is_so_only_unpacked() -> None:
+def test_a_body_that_is_too_large_is_413_also_if_it_is_so_only_unpacked(caplog: pytest.LogCaptureFixture) -> None:
     import zlib
 
     async def story(http: aiohttp.ClientSession) -> None:
@@ -156,6 +156,11 @@ def test_a_body_that_is_too_large_is_413_also_if_it_is_so_only_unpacked() -> Non
         headers = {"Content-Type": "application/json", "Content-Encoding": "deflate"}
         async with http.post("/v1/action", data=packed, headers=headers) as answer:
             assert answer.status == 413
+        async with http.post("/v1/action", data=b"no deflate", headers=headers) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (
+                400,
+                "the body is not encoded as its headers say",
+            )
         async with http.post("/v1/action", data=zlib.compress(b"5"), headers=headers) as answer:
             assert await answer.json() == {"got": 5}
 
@@ -167,6 +172,7 @@ def test_a_body_that_is_too_large_is_413_also_if_it_is_so_only_unpacked() -> Non
             assert answer.status == 413
 
     run(story, service(max_body=1000))
+    assert caplog.text == ""
 
 
 def test_a_foreign_host_or_origin_is_refused() -> None:
@@ -523,3 +529,31 @@ def test_an_address_in_use_is_an_error_of_the_caller() -> None:
         await running.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", "HTTPS traffic on an HTTP port"),
+        (b"GET / HTTP/9.9\r\n\r\n", "Bad status line"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", "more than 8192 bytes"),
+        (b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "Duplicate Content-Length"),
+    ],
+)
+def test_what_is_no_http_is_answered_in_one_line_and_not_logged(
+    sent: bytes, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = service()
+
+    async def story() -> None:
+        running = await start(made, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(sent)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await running.close()
+        assert b" 400 " in head and b"Server: alpha/v1" in head
+        assert reason in json.loads(body)["error"] and "\n" not in json.loads(body)["error"]
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+    assert caplog.text == ""

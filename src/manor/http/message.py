@@ -59,6 +59,18 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A changing request and how it ended, for whoever keeps an audit."""
+
+    method: str
+    path: str  # raw, with the query
+    remote: str
+    identity: Identity | None
+    body: bytes  # empty if it was refused before its body was read
+    status: int
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"`{name}` is no JSON value")
 
