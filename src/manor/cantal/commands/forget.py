@@ -1,0 +1,20 @@
+"""`cantal forget ID`."""
+
+from __future__ import annotations
+
+import argparse
+
+from manor.cantal.commands.agent import Agent, add_agent_arguments
+from manor.cantal.commands.shown import print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_agent_arguments(parser)
+    parser.add_argument("id", metavar="ID", help="32 hex digits, as `cantal peers` shows them")
+
+
+def run(options: argparse.Namespace) -> int:
+    answer = Agent(options).post("/remove_host.json", {"id": options.id})
+    if options.json:
+        print_json(answer)
+    return 0
