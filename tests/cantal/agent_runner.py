@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from manor.kernel.namespaces import in_network_namespace
+
 AGENT = str(Path(sys.executable).with_name("cantal-agent"))
 DEADLINE_S = 30.0
 
@@ -55,8 +57,9 @@ class Agent:
         *flags: str,
         host: str = "127.0.0.1",
         port: int | None = None,
-        prefix: Sequence[str] = (),
+        namespace: str | None = None,
     ) -> None:
+        """`namespace`: path of the network namespace it runs in and is asked in."""
         self.host = host
         self.port = port or free_port(host)
         self.id = f"{number:032x}"
@@ -64,7 +67,7 @@ class Agent:
         self.log = directory / f"agent-{number}.log"
         (directory / "config").mkdir(exist_ok=True)
         self._command = [
-            *prefix,
+            *(("nsenter", f"--net={namespace}") if namespace else ()),
             AGENT,
             "--host",
             host,
@@ -81,6 +84,7 @@ class Agent:
             *flags,
         ]
         self.process: subprocess.Popen[bytes] | None = None
+        self._namespace = namespace
 
     @property
     def address(self) -> str:
@@ -103,8 +107,12 @@ class Agent:
     def raw(self, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 15) -> bytes:
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"http://{self.address}{path}", data=data, headers=headers or {})
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return bytes(answer.read())
+
+        def ask() -> bytes:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return bytes(answer.read())
+
+        return ask() if self._namespace is None else in_network_namespace(self._namespace, ask)
 
     def post(self, path: str, body: Any) -> Any:
         return json.loads(self.raw(path, body))
