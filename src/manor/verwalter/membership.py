@@ -76,8 +76,9 @@ class Rights:
 
 def host_of(address: str) -> str:
     """`10.0.0.2:22682` or `[fe80::1]:22682` -> the address alone."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]") if host and port.isdigit() else address.strip("[]")
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 class Membership:

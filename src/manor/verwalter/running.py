@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Awaitable, Iterable
@@ -65,8 +66,11 @@ def run(options: Options, secrets: Secrets, warning: str | None) -> int:
         daemon.node.set_error("config", warning)
     try:
         asyncio.run(daemon.run())
-    except* ManorError as group:
-        raise _first(group) from None
+    except BaseExceptionGroup as group:
+        expected = group.subgroup(ManorError)
+        if expected is None:
+            raise
+        raise _first(expected) from None
     return 0
 
 
@@ -92,7 +96,9 @@ class Daemon:
             try:
                 await self._listen()
             except OSError as error:
-                raise UnusableStart(f"cannot listen on {self.options.identity.address}: {error.strerror}") from error
+                await self.rounds.close()
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise UnusableStart(f"cannot listen on {self.options.identity.address}: {reason}") from error
             running = self._start_tasks(session, tasks)
             loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self.reload()))
             service_manager.notify("READY=1")
