@@ -1,6 +1,7 @@
 """One node of the delivery tests, as a process that can be killed: `python delivery_node.py FOLDER PORT [TOKENS]`.
 
-Prints its port when it listens. The plan names the nodes of FOLDER/plan.json, `{"HOST": "IP:PORT"}`.
+Prints its port when it listens. The plan names the nodes of FOLDER/plan.json, `{"HOST": "IP:PORT"}`; where the file
+FOLDER/election is, nobody knows the plan, and the next time there is a leader again.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from manor.delivery.configs import ConfigStore
 from manor.delivery.messages import PlanNode
 from manor.delivery.routes import routes
 from manor.delivery.staging import Receiver
+from manor.http.errors import HttpProblem
 from manor.http.service import Service, start
 from manor.trust.tokens import Tokens
 
@@ -20,6 +22,10 @@ async def serve(folder: Path, port: int, tokens: Path | None) -> None:
     receiver = Receiver({"site": folder / "images"}.get, folder / "state", configs=ConfigStore(folder / "etc"))
 
     def plan(sandbox: str, role: str | None) -> list[PlanNode]:
+        election = folder / "election"
+        if election.exists():
+            election.unlink()
+            raise HttpProblem(503, "no leader just now")
         nodes = json.loads((folder / "plan.json").read_text()) if sandbox == "site" else {}
         return [PlanNode(hostname=name, addresses=(address,)) for name, address in nodes.items()]
 

@@ -163,6 +163,14 @@ def test_an_image_reaches_all_nodes_of_the_plan_and_a_second_push_sends_nothing(
     assert [len(node.calls) for node in cluster.nodes] == [1, 1]
 
 
+def test_an_election_is_waited_for(new_cluster: Callable[..., Cluster], tmp_path: Path) -> None:
+    cluster = new_cluster(1)
+    (cluster.nodes[0].folder / "election").touch()
+    done = cluster.push(make_image(tmp_path / "image"), "--name", "app.1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (cluster.nodes[0].folder / "election").exists()
+
+
 def test_the_second_image_shares_what_did_not_change_and_leaves_the_first_alone(
     new_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
@@ -200,6 +208,7 @@ def test_the_same_name_with_other_contents_is_status_8_and_changes_nothing(
     assert os.listdir(cluster.nodes[1].images) == []
 
 
+@pytest.mark.case("verwalter-59")
 def test_a_node_that_loses_its_power_midway_and_comes_back_gets_the_image_in_the_end(
     new_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:

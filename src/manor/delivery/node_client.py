@@ -26,6 +26,10 @@ class Unverified(DeliveryError):
     """The node says that what arrived is not what was announced: sending again may help."""
 
 
+class Unavailable(NoConnection):
+    """The node is there but cannot answer just now, for want of a leader perhaps: asking again helps."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeClient:
     """One node, at the first of its addresses that takes a connection."""
@@ -146,4 +150,4 @@ def _error(node: str, status: int, answer: bytes) -> DeliveryError:
         return NameTaken(text)
     if status == 422:
         return Unverified(text)
-    return NoConnection(text) if status == 503 else DeliveryError(text)
+    return Unavailable(text) if status == 503 else DeliveryError(text)

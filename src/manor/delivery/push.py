@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from manor.delivery import push_plan, rsync
 from manor.delivery.configs import check_metadata
@@ -25,7 +25,7 @@ from manor.delivery.id_mapped import IdMapped, open_id_map
 from manor.delivery.index import Index
 from manor.delivery.messages import Announce, Commit, RuntimeVersion
 from manor.delivery.names import check_image_name, check_role_version, check_sandbox_name
-from manor.delivery.node_client import NodeClient, Unverified, address_of_url, split_address
+from manor.delivery.node_client import NodeClient, Unavailable, Unverified, address_of_url, split_address
 from manor.delivery.push_plan import Had, PushPlan, Sent, State, Stopped, Wait, Wanted, Why
 from manor.delivery.routes import INDEX_BODY_BYTES_MAX
 from manor.delivery.source import Contents, find_source, keep_index, read_contents
@@ -34,9 +34,12 @@ from manor.http.access import host_name
 TICK_S: Final = 0.5
 ANSWER_WITHIN_S: Final = 300.0  # a node hashes the whole image before it answers
 PLAN_WITHIN_S: Final = 30.0
+PATIENCE_S: Final = 20.0
 DEFAULT_PORT: Final = 8379
 DEFAULT_URL: Final = f"http://127.0.0.1:{DEFAULT_PORT}"
 TOKEN_BYTES_MAX: Final = 4096
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +187,7 @@ def _find_targets(options: PushOptions) -> tuple[list[Target], list[Target]]:
     if direct and not named:
         return targets, []
     role = options.role if not options.nodes else None
-    rows = {row.hostname: row for row in _any_node(options).plan(options.sandbox, role)}
+    rows = {row.hostname: row for row in _patiently(partial(_any_node(options).plan, options.sandbox, role))}
     unknown = [word for word in named if word not in rows]
     if unknown:
         known = ", ".join(sorted(rows)) or "none"
@@ -392,13 +395,13 @@ def _deliver_metadata(
     return next((e.exit_status for e in failed if isinstance(e, NameTaken | NotAuthorised)), 1)
 
 
-def _patiently(ask: Callable[[], None]) -> None:
-    """Try again what nobody answered."""
-    for last in (False, False, True):
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask again for a while where the cluster is busy with itself: an election takes seconds."""
+    ends_at = time.monotonic() + PATIENCE_S
+    while True:
         try:
-            ask()
-            return
-        except NoConnection:
-            if last:
+            return ask()
+        except Unavailable:
+            if time.monotonic() >= ends_at:
                 raise
             time.sleep(1.0)
