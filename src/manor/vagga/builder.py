@@ -117,9 +117,8 @@ class Builder:
             else:
                 how = self._layer(link, log)
             done.recipe.append({"step": type(step).__name__, "fields": _plain(link), "chain": link.digest})
-            done.timings.append(
-                f"{began - self._started:9.3f} {time.time() - began:9.3f} {step.title}{' cached' if how == 'cached' else ''}\n"
-            )
+            mark = " cached" if how == "cached" else ""
+            done.timings.append(f"{began - self._started:9.3f} {time.time() - began:9.3f} {step.title}{mark}\n")
             digest = link.digest
         return order.versions.end(digest)
 

@@ -28,10 +28,7 @@ def copy_tree(guest: Guest, step: Copy) -> None:
     """`!Copy`."""
     in_project = below_work(step.source)
     guest.mount()
-    if in_project is not None:
-        source = guest.project / in_project
-    else:
-        source = _existing(guest, step.source)
+    source = _existing(guest, step.source) if in_project is None else guest.project / in_project
     try:
         found = walk(source, step.selection())
     except FileNotFoundError:

@@ -21,7 +21,7 @@ def finish(guest: Guest, container: Container, beside: Path) -> None:
         beside: the directory that gets the package lists.
     """
     state = guest.state
-    for python in state.pythons:
+    if state.pythons:
         (beside / "pip3-freeze.txt").write_text(_python_packages(guest.root))
     if state.distribution is not None:
         apt = guest.packages()

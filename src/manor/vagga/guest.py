@@ -127,7 +127,7 @@ class Guest:
             remove_tree(Path(f"/proc/self/fd/{parent}/{name}"))
 
     def host_path(self, path: str, *, follow: bool = False) -> Path:
-        """The place of an existing path of the root as this process sees it; links before the last part are followed."""
+        """The place of a path of the root as this process sees it; links before the last part are followed."""
         if normal(path) == "/":
             return self.root
         if follow:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-Field: TypeAlias = str | bytes | bool | int | None | Sequence["Field"] | Mapping[str, "Field"]
+Field: TypeAlias = str | bytes | bool | int | Sequence["Field"] | Mapping[str, "Field"] | None
 
 
 class Hasher:

@@ -1,4 +1,4 @@
-"""What of a requirements file counts for a version: its lines, those of the files it names, the local files it names."""
+"""What of a requirements file counts for a version: its lines, those of files it names, and local packages."""
 
 from __future__ import annotations
 

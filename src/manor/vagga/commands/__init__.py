@@ -1,1 +1,1 @@
-"""The built-in commands, one file each, imported when called; `table.py` names them, `user.py` runs the project's own."""
+"""The commands: a file for each built-in one, imported when called (`table.py`); `user.py` runs the project's own."""

@@ -1,4 +1,4 @@
-"""The commands of vagga.yaml: arguments first, then images, then sockets, then processes; each only if all before it went well."""
+"""The commands of vagga.yaml: arguments, then images, then sockets, then processes; a failure stops what follows."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ def run_commands(session: Session, words: Sequence[str]) -> int:
     """Run a command with its arguments, or with `-m` several without; prerequisites before what needs them."""
     if "run_multi" in session.flags:
         _check_names(words)
-        named = [(find_command(session, word), ()) for word in words]
+        wanted: dict[str, tuple[str, ...]] = {find_command(session, word): () for word in words}
     else:
-        named = [(find_command(session, words[0]), tuple(words[1:]))]
-    wanted = {name: arguments for name, arguments in named}
+        wanted = {find_command(session, words[0]): tuple(words[1:])}
     helped = next((name for name, arguments in wanted.items() if _asks_for_help(session, name, arguments)), None)
     if helped is not None:
         from manor.vagga.commands.help import describe

@@ -24,8 +24,8 @@ LISTS_FRESH_S: Final = 12 * 3600.0
 UPDATED: Final = "vagga-updated"  # a file in the cached lists; its time is that of the last update
 HOST_OPTIONS: Final = "/run/vagga/apt.conf"
 CLEANED: Final = (
-    "/var/cache/apt/pkgcache.bin", "/var/cache/apt/srcpkgcache.bin", "/var/cache/ldconfig/aux-cache", "/var/log/alternatives.log",
-    "/var/log/apt", "/var/log/bootstrap.log", "/var/log/dpkg.log", "/var/spool/rsyslog",
+    "/var/cache/apt/pkgcache.bin", "/var/cache/apt/srcpkgcache.bin", "/var/cache/ldconfig/aux-cache",
+    "/var/log/alternatives.log", "/var/log/apt", "/var/log/bootstrap.log", "/var/log/dpkg.log", "/var/spool/rsyslog",
 )  # fmt: skip
 
 
@@ -94,9 +94,11 @@ class Apt:
 
         return subprocess.run(
             ["dpkg-query", f"--admindir={self._guest.root}/var/lib/dpkg", "--list"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"LANG": "C.UTF-8", "COLUMNS": "200", "PATH": os.environ.get("PATH", "/usr/bin")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"LANG": "C.UTF-8", "COLUMNS": "200", "PATH": os.environ.get("PATH", "/usr/bin")},
             check=False,
-        ).stdout  # fmt: skip
+        ).stdout
 
     def _apt_get(self, words: Sequence[str]) -> None:
         self._guest.run(["apt-get", *words], environ={"APT_CONFIG": HOST_OPTIONS})

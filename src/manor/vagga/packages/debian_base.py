@@ -37,7 +37,7 @@ def install_base(guest: Guest, step: Debian) -> None:
     """Unpack the base into the empty root and set it up for building."""
     if guest.state.distribution is not None:
         raise PreparationError(
-            f"`!Debian` stands where {guest.state.distribution.name} {guest.state.distribution.codename} is there already;"
+            f"`!Debian` stands where {guest.state.distribution.name} {guest.state.distribution.codename} is already;"
             " a container has one distribution"
         )
     if step.codename not in TESTED:
@@ -84,10 +84,11 @@ def _bootstrap(guest: Guest, step: Debian, final: Path) -> None:
     work.chmod(0o755)
     try:
         guest.run_on_host(
-            ["mmdebstrap", "--mode=root", "--format=tar", f"--variant={step.variant}", f"--architectures={step.architecture}",
-             f"--components={','.join(step.components)}", f"--keyring={KEYRING}", "--skip=output/dev,chroot/mount/sys",
-             "--dpkgopt=force-unsafe-io", *(f"--aptopt={line}" for line in transport_options()),
-             *_hooks(step, work / "date"), step.codename, str(unfinished), *_sources(guest, step)],
+            ["mmdebstrap", "--mode=root", "--format=tar", f"--variant={step.variant}",
+             f"--architectures={step.architecture}", f"--components={','.join(step.components)}",
+             f"--keyring={KEYRING}", "--skip=output/dev,chroot/mount/sys", "--dpkgopt=force-unsafe-io",
+             *(f"--aptopt={line}" for line in transport_options()), *_hooks(step, work / "date"), step.codename,
+             str(unfinished), *_sources(guest, step)],
             {**_environment(guest), "TMPDIR": str(work)},
         )  # fmt: skip
         epoch = _parse_date((work / "date").read_text())

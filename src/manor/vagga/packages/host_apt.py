@@ -17,8 +17,14 @@ def transport_options() -> list[str]:
     program = shutil.which("apt-config")
     if program is None:
         return []
-    result = subprocess.run([program, "dump"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                            timeout=TIMEOUT_S, check=False)  # fmt: skip
+    result = subprocess.run(
+        [program, "dump"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
     return parse_dump(result.stdout.decode(errors="replace"))
 
 
