@@ -209,18 +209,9 @@ class Collector:
         return 0
 
     def _own_numbers(self) -> OwnNumbers:
-        scanner = self.scanner
-        errors = {f"scan.errors|source={name}": count for name, count in scanner.machine.errors.items()}
         return OwnNumbers(
-            counters={
-                "scan.skipped": self._tick_clock.skipped,
-                **{f"values.{name}": count for name, count in scanner.values.counts.items()},
-                **errors,
-            },
-            levels={
-                "scan.duration": self._last_tick.duration_ms if self._last_tick else 0,
-                "scan.uncached": scanner.processes.uncached,
-            },
+            counters={"scan.skipped": self._tick_clock.skipped},
+            levels={"scan.duration": self._last_tick.duration_ms if self._last_tick else 0},
         )
 
     # -- the storage thread ------------------------------------------------------------------------------------

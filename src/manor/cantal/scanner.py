@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -51,7 +52,7 @@ class Scanner:
 
     def __init__(self, options: CollectorOptions, store: Store, facts: Facts | None = None) -> None:
         scan = options.scan
-        self.own: list[Callable[[], OwnNumbers]] = []
+        self.own: list[Callable[[], OwnNumbers]] = [self._own_numbers]
         self.boot_time_s: int | None = None
         self._store = store
         self._proc_root = options.proc_root
@@ -113,6 +114,16 @@ class Scanner:
             if self.faults[name] % FAULTS_LOGGED_EVERY == 1:
                 _log.exception("scan.fault source=%s times=%d", name, self.faults[name])
             return nothing
+
+    def _own_numbers(self) -> OwnNumbers:
+        errors = Counter(self.machine.errors) + Counter(self.faults) + Counter(cgroups=self.groups.errors)
+        return OwnNumbers(
+            counters={
+                **{f"values.{name}": count for name, count in self.values.counts.items()},
+                **{f"scan.errors|source={name}": count for name, count in errors.items()},
+            },
+            levels={"scan.uncached": self.processes.uncached},
+        )
 
     def _read_boot_time(self) -> None:
         try:
