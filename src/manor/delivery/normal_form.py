@@ -97,19 +97,3 @@ def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
                 waiting.append(path)
             else:
                 yield path, status
-
-
-def flush(root: Path) -> None:
-    """fsync every file and directory. What is hard-linked from a delivered image was flushed with that one."""
-    for path, status in _walk(os.fspath(root)):
-        if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
-            _fsync(path)
-    _fsync(os.fspath(root))
-
-
-def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

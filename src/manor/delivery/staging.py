@@ -31,6 +31,7 @@ from manor.delivery.index import File, Index, build_index, differences, parse_in
 from manor.delivery.messages import Announce, Announced, Commit, Committed, Progress, Record
 from manor.delivery.names import check_id, check_image_name, check_sandbox_name, flat
 from manor.delivery.records import Records
+from manor.kernel.file_systems import sync_file_system
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Receiver:
             self._note(commit.sandbox, commit.name, Progress(state="verifying", id=commit.id, done=1.0))
             try:
                 index = self._verify(staging, commit.id)
-                normal_form.flush(staging)
+                sync_file_system(staging)  # thousands of files: one wait for the disk, not one for each
                 self._reveal(staging, directory / commit.name)
             except (DeliveryError, OSError) as error:
                 self._note(commit.sandbox, commit.name, Progress(state="failed", id=commit.id, error=str(error)))
