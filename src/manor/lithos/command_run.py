@@ -21,7 +21,7 @@ from manor.lithos.errors import Fatal, StartRefused
 from manor.lithos.files.master import MasterConfig, Places
 from manor.lithos.files.names import COMMAND_PREFIX, InstanceName, is_plain_name, is_process_name
 from manor.lithos.files.record import Record
-from manor.lithos.foreground import Foreground
+from manor.lithos.foreground import Foreground, hold_signals
 from manor.lithos.logs import LogFile, Logs
 from manor.lithos.rules.settle import Instance, settle
 from manor.lithos.supervision.endings import Ending
@@ -49,6 +49,7 @@ def run_command(
         logs.say("warn", f'"{instance.name}": `tcp-ports` of commands are ignored', sandbox)
         instance = dataclasses.replace(instance, ports=())
     process.set_child_subreaper()
+    hold_signals()
     record = _record(instance)
     with _streams(instance, host) as (stdio, console):
         request = Request(

@@ -26,6 +26,11 @@ COLLECT_POLL_S: Final = 0.01
 COPY_BYTES: Final = 65536
 
 
+def hold_signals() -> None:
+    """Before a container is started: what comes now must neither kill us nor get lost, but wait for `wait`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+
+
 @dataclass(frozen=True, slots=True)
 class Foreground:
     """A container that runs in front of somebody. terminal: the master end of its terminal."""
@@ -53,6 +58,7 @@ class Foreground:
         loop.add_reader(self.living.pidfd, ended.set)
         for number in PASSED_ON:
             loop.add_signal_handler(number, pass_on, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         try:
             with self._terminal_copied(loop):
                 await ended.wait()
