@@ -25,7 +25,10 @@ def parse(text: bytes, _facts: Facts) -> Reading:
 def parse_netstat(text: bytes, facts: Facts) -> Reading:
     """Negative numbers, which a counter cannot have, are left out."""
     reading = parse(text, facts)
-    return reading._replace(present=reading.bits.view(np.int64) >= 0)
+    if b" -" not in text:
+        return reading
+    words = [word for line in text.rstrip(b"\n").split(b"\n")[1::2] for word in line.split()[1:]]
+    return reading._replace(present=np.array([not word.startswith(b"-") for word in words]))
 
 
 def names(shape: tuple[bytes, ...]) -> list[str]:
