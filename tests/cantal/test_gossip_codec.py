@@ -66,8 +66,8 @@ reports = st.builds(
 )
 updates = st.builds(Update, ids, ranks, st.none() | ids)
 ages = st.integers(0, 10**9)
-entries = st.builds(Entry, records, ranks, ages, st.none() | ids, reports, ages, st.none() | numbers) | st.builds(
-    Entry, records, ranks, ages, st.none() | ids
+entries = st.builds(Entry, records, ranks, ages, reports, ages, st.none() | numbers) | st.builds(
+    Entry, records, ranks, ages
 )
 bodies: st.SearchStrategy[Body] = st.one_of(
     st.builds(Ping, numbers, records, reports, st.none() | ids, st.none() | st.tuples(ids, numbers)),

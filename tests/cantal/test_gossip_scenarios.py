@@ -41,7 +41,7 @@ def test_s2_all_are_given_one_seed_at_once() -> None:
 
 def test_s3_one_in_a_hundred_dies_at_once() -> None:
     world = World(seed=3)
-    nodes, victims = size(10_000, 400), size(100, 4)
+    nodes, victims = size(10_000, 250), size(100, 3)
     world.keep_log = False
     world.start_converged(nodes)
     world.run(3)

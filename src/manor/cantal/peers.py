@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from manor.cantal.gossip.core import Gossip, Link
+from manor.cantal.gossip.claims import Link
+from manor.cantal.gossip.core import Gossip
 from manor.cantal.gossip.messages import AVAILABLE, STATE_MASK, Direction, State, incarnation_of
 from manor.cantal.gossip.observations import Hearsay, Observation
 

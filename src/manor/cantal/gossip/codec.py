@@ -233,7 +233,6 @@ def _entry_out(entry: Entry) -> list[Any]:
         incarnation_of(entry.rank),
         entry.rank & 7,
         _age(entry.age_ms),
-        entry.source,
     ]
     if entry.report is None:
         return head
@@ -242,13 +241,12 @@ def _entry_out(entry: Entry) -> list[Any]:
 
 def _entry_in(item: Any) -> Entry:
     fields = _list(item)
-    record, incarnation, state, age_ms, source, *rest = fields
+    record, incarnation, state, age_ms, *rest = fields
     report, report_age_ms, roundtrip_ms = rest or (None, 0, None)
     return Entry(
         record=_record_in(record),
         rank=_rank(incarnation, state),
         age_ms=_age(_number(age_ms)),
-        source=None if source is None else _id(source),
         report=None if report is None else _report_in(report),
         report_age_ms=_age(_number(report_age_ms)),
         roundtrip_ms=None if roundtrip_ms is None else _number(roundtrip_ms),

@@ -102,14 +102,13 @@ class Entry(msgspec.Struct, frozen=True):
     record: Record
     rank: int
     age_ms: int = 0  # since the member is in this state
-    source: bytes | None = None
     report: Report | None = None
     report_age_ms: int = 0
     roundtrip_ms: int | None = None  # between the sender and the member
 
     @property
     def wire_bytes(self) -> int:
-        return self.record.wire_bytes + (65 if self.report is None else 65 + self.report.wire_bytes)
+        return self.record.wire_bytes + (48 if self.report is None else 48 + self.report.wire_bytes)
 
 
 class Ping(msgspec.Struct, frozen=True):

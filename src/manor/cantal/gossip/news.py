@@ -9,7 +9,7 @@ from manor.cantal.gossip.messages import Update
 from manor.cantal.gossip.numbers import NEWS_MAX
 
 
-class News:
+class NewsQueue:
     """What is new goes in front, what was told goes to the end, what is outdated is dropped when its turn comes."""
 
     __slots__ = ("_queue", "dropped")
