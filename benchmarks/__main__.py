@@ -13,6 +13,7 @@ BENCHMARKS = (
     "vagga_warm_start",
     "lithos_restart",
     "cantal_scan",
+    "cantal_history",
     "gossip_agents",
     "gossip_simulated",
     "verwalter_failover",

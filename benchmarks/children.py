@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,17 +38,17 @@ def run(
 
 @contextlib.contextmanager
 def running(
-    words: Sequence[str | Path], *, log: Path, environ: Mapping[str, str] = {}, cwd: Path | None = None
+    words: Sequence[str | Path], *, log: Path, environ: Mapping[str, str] = {}, ended_by: int = signal.SIGTERM
 ) -> Iterator[subprocess.Popen[bytes]]:
     """In the background; asked to end when the block ends, and killed if it does not."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            words, cwd=cwd, env={**ENVIRONMENT, **environ}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            words, env={**ENVIRONMENT, **environ}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
         yield process
     finally:
-        process.terminate()
+        process.send_signal(ended_by)
         try:
             process.wait(PATIENCE_S / 4)
         except subprocess.TimeoutExpired:
