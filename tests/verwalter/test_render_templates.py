@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from manor.verwalter.render.checking import template_problems
 from manor.verwalter.render.errors import BadTemplate
 from manor.verwalter.render.templates import Templates
 
@@ -161,3 +162,23 @@ def test_links_within_the_templates_are_fine(place: Path) -> None:
 def test_a_template_that_is_no_text_is_told_by_its_line(place: Path) -> None:
     (place / "bad.j2").write_bytes(b"fine\n\xff\n")
     assert error(place, "") == "bad.j2:2:1: not UTF-8; save it as UTF-8"
+
+
+def test_checking_finds_what_is_wrong_in_every_template_directory_without_rendering(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> None:
+        path = tmp_path / "templates" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    write("good/v1/t.j2", "{{ known_only_when_rendered }}")
+    write("good/v1/a.render.yaml", 'templates: {t: t.j2}\ncommands: [!Copy {dest: "/x/{{ role }}"}]')
+    write("syntax/v1/t.j2", "\n{% for %}")
+    write("syntax/v1/a.render.yaml", "commands: []")
+    write("unknown/v1/deep/a.render.yaml", "commands:\n- !Cmd [echo, '{{ nope }}']")
+    write("missing/v1/a.render.yaml", "templates: {t: nope.j2}\ncommands: []")
+    write("tag/v1/a.render.yaml", "commands:\n- !Reboot x")
+    found = [line.removeprefix(f"{tmp_path}/templates/") for line in template_problems(tmp_path)]
+    assert [line.partition(" ")[0] for line in found] == [
+        "missing/v1/a.render.yaml:1:16:", "syntax/v1/t.j2:2:1:", "tag/v1/a.render.yaml:2:3:",
+        "unknown/v1/deep/a.render.yaml:2:3:",
+    ]  # fmt: skip

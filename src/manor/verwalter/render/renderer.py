@@ -56,6 +56,20 @@ class Renderer:
     commands: tuple[RenderCommand, ...]
     positions: tuple[Position, ...]  # of the commands
 
+    def names(self, files: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+        """What `{{ NAME }}` may stand for in the commands.
+
+        Args:
+            files: name of a template -> path of its result.
+            own: what does not come from templates; wins.
+        """
+        names = dict(files)
+        for name, path in files.items():
+            names[f"files.{name}"] = names[f"templates.{name}"] = path
+        if len(files) == 1:
+            names["tmp_file"] = next(iter(files.values()))
+        return {**names, **own}
+
     def check(self, names: Mapping[str, str], limits: Limits) -> None:
         """Find, before the first command of any render file runs, unknown names and what is not allowed.
 
@@ -117,9 +131,16 @@ def render(renderer: Renderer, templates: Templates, variables: Mapping[str, Any
             raise BadTemplate(f"{position}: no template `{template}` here; templates end in `{ENGINE_SUFFIX}`")
         text = templates.render(template, variables)
         folder = into / f"{renderer.name.replace('/', '+')}.{number}"
-        folder.mkdir(mode=0o700)
         path = folder / Path(template).name.removesuffix(ENGINE_SUFFIX)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(text.encode())
+        try:
+            _write_private(path, text.encode())
+        except OSError as error:
+            raise BadTemplate(f"{position}: its result cannot be written to {path}: {error.strerror}") from error
         results[name] = Rendered(template, path, text)
     return results
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)

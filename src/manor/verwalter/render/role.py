@@ -28,27 +28,17 @@ def render_role(job: Job, journal: Journal) -> None:
     """Raises RenderFailed; only a CommandFailed that is no Refused can have changed the machine."""
     templates = Templates(job.template_dir, job.roots)
     renderers = read_renderers(job.template_dir, job.roots, removed=job.removed)
+    node = str(job.variables.get("node", ""))
+    own = {"role": job.role, "deployment_id": job.deployment, "node": node, "template_dir": str(job.template_dir)}
     with tempfile.TemporaryDirectory(prefix="verwalter-render.") as private:
         ready = []
         for renderer in renderers:
             files = render(renderer, templates, job.variables, Path(private))
-            names = names_for(job, files)
+            names = renderer.names({name: str(one.path) for name, one in files.items()}, own)
             renderer.check(names, job.limits)
             ready.append(_Ready(renderer, files, names))
         for one in ready:
             _execute(job, journal, one)
-
-
-def names_for(job: Job, files: dict[str, Rendered]) -> dict[str, str]:
-    """What `{{ NAME }}` may stand for in the commands of one render file."""
-    names = {name: str(one.path) for name, one in files.items()}
-    for name, one in files.items():
-        names[f"files.{name}"] = names[f"templates.{name}"] = str(one.path)
-    if len(files) == 1:
-        names["tmp_file"] = str(next(iter(files.values())).path)
-    node = str(job.variables.get("node", ""))
-    own = {"role": job.role, "deployment_id": job.deployment, "node": node, "template_dir": str(job.template_dir)}
-    return names | own
 
 
 def _execute(job: Job, journal: Journal, one: _Ready) -> None:

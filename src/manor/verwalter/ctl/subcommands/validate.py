@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from manor.verwalter.ctl.errors import NotFound, ProblemsFound
@@ -15,10 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, _session: Session) -> int:
     from manor.verwalter.checking import check  # loads every engine
+    from manor.verwalter.render.checking import template_problems
 
     directory: Path = arguments.directory
     if not directory.is_dir():
         raise NotFound(f"{directory}: no such directory")
-    if check(directory, directory / "verwalter.yaml"):
+    status = check(directory, directory / "verwalter.yaml")
+    of_templates = list(template_problems(directory))
+    for problem in of_templates:
+        print(problem, file=sys.stderr)
+    if status or of_templates:
         raise ProblemsFound(f"{directory}: has problems, see above")
     return 0
