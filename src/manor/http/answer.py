@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, web
+from aiohttp.abc import AbstractStreamWriter
 
 from manor.http import limits
 from manor.http.access import check_host, check_origin, token_of
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from manor.http.service import Service
 
 log = logging.getLogger(__name__)
+
+
+class SentFile(web.FileResponse):
+    """A file as an answer. The library prepares every answer once more after we have sent it; files do not expect that."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None if self.prepared else await super().prepare(request)
 
 
 class Answer:
@@ -76,7 +84,7 @@ class Answer:
         headers = self._service.own_headers | {"Cache-Control": page.cache_control}
         if page.file.suffix == ".html":
             headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return web.FileResponse(page.file, headers=headers)
+        return SentFile(page.file, headers=headers)
 
     async def _handle(self, found: Found) -> web.StreamResponse:
         route = found.routes.get(self._method)
@@ -165,7 +173,7 @@ class Answer:
         if response.file is not None:
             if response.content_type is not None:
                 headers["Content-Type"] = response.content_type
-            return web.FileResponse(response.file, status=response.status, headers=headers)
+            return SentFile(response.file, status=response.status, headers=headers)
         etag = headers.get("ETag")
         if etag is not None and etag in _listed(self._request.headers.get("If-None-Match", "")):
             return web.Response(status=304, headers=headers)
