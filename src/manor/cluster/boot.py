@@ -87,6 +87,10 @@ def make_file_system(spec: NodeSpec, hierarchies: cgroups.Layout) -> None:
                 overlay_of(Path(entry.path), layer(spec, entry.name), inside)
     (root / "mnt").mkdir()
     own_var(disk / "var", root / "var")
+    for inner, outer in spec.kept.items():
+        for directory in (Path(outer), root / inner.lstrip("/")):
+            directory.mkdir(parents=True, exist_ok=True)
+        mounts.bind(outer, root / inner.lstrip("/"), recursive=False)
     mounts.mount("proc", root / "proc", "proc")
     mounts.mount("sysfs", root / "sys", "sysfs")
     mounts.bind(Path("/dev"), root / "dev", recursive=True)

@@ -13,7 +13,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from manor.cluster import node
@@ -40,12 +40,14 @@ class Cluster:
         self.record = record
 
     @classmethod
-    def create(cls, directory: Path, *, label: str, count: int) -> Cluster:
+    def create(cls, directory: Path, *, label: str, count: int, kept: Mapping[str, Path] = {}) -> Cluster:
         """Make the bridge for nodes `node1` to `nodeN`; nothing runs yet.
 
         Args:
             label: up to 8 characters, unique on this machine; names the bridge, the links and the cgroup.
             count: 1 to NODES_MAX.
+            kept: directory in every node -> directory of the host below which each node has its own, by its name;
+                what is in there outlives the cluster.
         """
         if not 1 <= count <= NODES_MAX:
             raise ManorError(f"a cluster on one machine has 1 to {NODES_MAX} nodes, not {count}")
@@ -65,6 +67,7 @@ class Cluster:
                     directory=str(directory / "nodes" / name),
                     cgroup=f"/manor-{label}/{name}",
                     host_link=f"{label}-{name.removeprefix('node')}",
+                    kept={inner: str(outer / name) for inner, outer in kept.items()},
                 )
                 for name, address in zip(names, hosts, strict=False)
             },

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import time
@@ -22,7 +23,11 @@ from manor.cluster.wait import wait_until
 from manor.config.errors import ManorError
 
 DIRECTORY = Path("/var/lib/manor-demo")
-PROJECT = Path("/var/cache/manor-demo/guestbook")  # images and layers are kept between runs
+# Kept between runs, so that the second starts in seconds: what vagga has built, and what was delivered to the nodes.
+CACHE = Path("/var/cache/manor-demo")
+PROJECT = CACHE / "guestbook"
+KEPT = {"/var/lib/lithos/containers": CACHE / "images", "/var/lib/verwalter/delivery": CACHE / "records"}
+IMAGES_KEPT = 3  # of each role and node
 LABEL = "demo"
 FIRST_LEADER_WITHIN_S = 60.0
 SITE_WITHIN_S = 120.0
@@ -91,10 +96,10 @@ def only_one(directory: Path) -> Iterator[None]:
 
 def run(options: argparse.Namespace, figures: Figures) -> int:
     say = Progress()
-    cluster = Cluster.create(DIRECTORY, label=LABEL, count=options.nodes)
-    kept = False
+    cluster = Cluster.create(DIRECTORY, label=LABEL, count=options.nodes, kept=KEPT)
     try:
         tutorial = Tutorial(cluster, PROJECT, say.detail)
+        forget_old_images(KEPT["/var/lib/lithos/containers"])
         deploy(tutorial, figures, say)
         if options.check:
             say("checking: use it, change it, break it")
@@ -103,15 +108,15 @@ def run(options: argparse.Namespace, figures: Figures) -> int:
             return 0
         show_addresses(tutorial)
         if options.keep:
-            kept = True
-            print("The cluster goes on; `manor demo --clean` ends it.")
             return 0
         from manor.cluster.screen import show_until_stopped
 
         show_until_stopped(tutorial)
         return 0
     finally:
-        if not kept:
+        if options.keep:  # after a failure too: whoever keeps it wants to look
+            print("The cluster goes on; `manor demo --clean` ends it.")
+        else:
             say("taking everything down")
             cluster.take_down()
 
@@ -145,6 +150,14 @@ def deploy(tutorial: Tutorial, figures: Figures, say: Callable[[str], None]) -> 
         lambda: wait_until("the site", lambda: tutorial.site_answers(nodes), within_s=SITE_WITHIN_S),
     )
     figures.seconds("from nothing to a site that answers on every node", time.monotonic() - began)
+
+
+def forget_old_images(images: Path) -> None:
+    """Remove all but the newest images of former runs; NODE/SANDBOX/IMAGE."""
+    for sandbox in images.glob("*/*"):
+        newest_first = sorted(sandbox.iterdir(), key=lambda image: image.stat().st_ctime, reverse=True)
+        for image in newest_first[IMAGES_KEPT:]:
+            shutil.rmtree(image)
 
 
 def push_all(tutorial: Tutorial) -> None:

@@ -44,6 +44,7 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     directory: str  # its disk, absolute
     cgroup: str  # absolute, below the root of every hierarchy
     host_link: str  # the outer end of its network link
+    kept: dict[str, str] = {}  # directory in the node -> directory of the host, which outlives the cluster
 
 
 def layer(spec: NodeSpec, top: str) -> Path:
