@@ -8,9 +8,9 @@ from django.db.models import F
 from django.http import JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
+from mysite.version import VERSION
 
 from guestbook.models import Entry, Visits
-from mysite.version import VERSION
 
 ENTRIES_SHOWN = 50
 

@@ -4,7 +4,7 @@ try:
     from manor.cantal.client.django import CantalMiddleware as CountRequests
 except ImportError:
 
-    def CountRequests(get_response):  # noqa: N802, a middleware is named like a class
+    def CountRequests(get_response):
         return get_response
 
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class SentFile(web.FileResponse):
-    """A file as an answer. The library prepares every answer once more after we have sent it; files do not expect that."""
+    """A file as an answer. The library prepares an answer once more after it was sent; files do not expect that."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         return None if self.prepared else await super().prepare(request)
