@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -13,9 +14,15 @@ import time
 from typing import Any
 
 import pytest
-from lithos_machine import BIN, SLEEPER, Machine, shell, wait_until
+from lithos_machine import BIN, PATIENCE_S, SLEEPER, Machine, shell, wait_until
 
 PATH = {"PATH": "/bin"}
+TERMINAL_SCRIPT = """
+busybox tty; busybox stty size
+read word; echo got $word
+while [ "$(busybox stty size)" != "20 50" ]; do busybox sleep 0.05; done
+busybox stty size
+"""
 
 
 def commands(machine: Machine, **configs: dict[str, Any]) -> None:
@@ -35,7 +42,8 @@ def test_arguments_go_in_and_statuses_come_out(machine: Machine) -> None:
         fine=shell("exit 7", **{"normal-exit-codes": [7]}),
     )
     machine.start()
-    assert machine.command("seven", "a", "--b").returncode == 7
+    seven = machine.command("seven", "a", "--b")
+    assert seven.returncode == 7, (seven.stderr, machine.describe())
     assert "mine a --b" in machine.output().splitlines()
     assert machine.command("killed").returncode == 143
     assert machine.command("fine").returncode == 0
@@ -64,11 +72,7 @@ def test_a_pipe_and_a_terminal(machine: Machine) -> None:
     commands(
         machine,
         cat={**SLEEPER, "arguments": ["cat"], "interactive": True},
-        tty=shell(
-            "busybox tty; busybox stty size; read word; echo got $word; busybox stty size",
-            environ=PATH,
-            interactive=True,
-        ),
+        tty=shell(TERMINAL_SCRIPT, environ=PATH, interactive=True),
     )
     assert machine.command("cat", input="hi\n").stdout == "hi\n"
     leader, follower = pty.openpty()
@@ -81,6 +85,7 @@ def test_a_pipe_and_a_terminal(machine: Machine) -> None:
     def read_until(word: bytes) -> None:
         nonlocal said
         while word not in said:
+            assert select.select([leader], [], [], PATIENCE_S)[0], (word, said)
             said += os.read(leader, 4096)
 
     read_until(b"33 77")

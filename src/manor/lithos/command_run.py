@@ -21,7 +21,7 @@ from manor.lithos.errors import Fatal, StartRefused
 from manor.lithos.files.master import MasterConfig, Places
 from manor.lithos.files.names import COMMAND_PREFIX, InstanceName, is_plain_name, is_process_name
 from manor.lithos.files.record import Record
-from manor.lithos.foreground import Foreground, hold_signals
+from manor.lithos.foreground import Foreground, copy_window_size, hold_signals
 from manor.lithos.logs import LogFile, Logs
 from manor.lithos.rules.settle import Instance, settle
 from manor.lithos.supervision.endings import Ending
@@ -51,7 +51,8 @@ def run_command(
     process.set_child_subreaper()
     hold_signals()
     record = _record(instance)
-    with _streams(instance, host) as (stdio, console):
+    terminal = Terminal()
+    with _streams(instance, host, terminal) as stdio:
         request = Request(
             instance=instance,
             record=record,
@@ -63,16 +64,27 @@ def run_command(
         )
         try:
             living = launch(request, host)
-            terminal = console.receive() if console is not None else None
         except (StartRefused, RuntimeFailed) as error:
             logs.say("error", f'Cannot start "{instance.name}": {error}', sandbox)
             raise Fatal(f"cannot start {instance.name}: {error}") from error
         logs.say("warn", f'Started "{instance.name}" (pid {living.record.init_pid})', sandbox)
         try:
-            return _wait(instance, living, terminal, logs)
+            return _wait(instance, living, terminal.fd, logs)
         finally:
             os.close(living.pidfd)
             remove(living.record, host)
+
+
+class Terminal:
+    """The master end of a container's terminal, once it was made."""
+
+    def __init__(self) -> None:
+        self.fd: int | None = None
+
+    def take(self, console: ConsoleSocket) -> None:
+        """With the size of our own, before anything in the container can ask for it."""
+        self.fd = console.receive()
+        copy_window_size(sys.stdin.fileno(), self.fd)
 
 
 def _configured(places: Places, sandbox: str) -> ConfiguredSandbox:
@@ -133,16 +145,16 @@ def _record(instance: Instance) -> Record:
 
 
 @contextlib.contextmanager
-def _streams(instance: Instance, host: Host) -> Iterator[tuple[Stdio | None, ConsoleSocket | None]]:
+def _streams(instance: Instance, host: Host, terminal: Terminal) -> Iterator[Stdio | None]:
     """The caller's streams or a terminal of its own for interactive commands; None for the others."""
     if not instance.container.interactive:
-        yield None, None
+        yield None
     elif sys.stdin.isatty() and sys.stdout.isatty():
         # A short name beside the bundles: launch() makes the bundle's own directory anew.
         with ConsoleSocket(host.places.runtime / f"tty.{os.getpid()}") as console:
-            yield Stdio(console_socket=console.path), console
+            yield Stdio(console_socket=console.path, created=lambda: terminal.take(console))
     else:
-        yield Stdio(stdin=0, stdout=1, stderr=2), None
+        yield Stdio(stdin=0, stdout=1, stderr=2)
 
 
 def _wait(instance: Instance, living: Living, terminal: int | None, logs: Logs) -> int:

@@ -65,12 +65,16 @@ async def _connect(port: int) -> None:
     _, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
         own_port = writer.get_extra_info("sockname")[1]
-        while any(waits_to_be_accepted(table.read_text(), port, own_port) for table in TCP_TABLES if table.exists()):
+        while _is_queued(port, own_port):  # noqa: ASYNC110 - the kernel has no event for it
             await asyncio.sleep(ACCEPTED_POLL_S)
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+def _is_queued(port: int, remote_port: int) -> bool:
+    return any(waits_to_be_accepted(table.read_text(), port, remote_port) for table in TCP_TABLES if table.exists())
 
 
 def waits_to_be_accepted(table: str, port: int, remote_port: int) -> bool:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -44,12 +44,16 @@ MAIN_PROCESS_POLL_S: Final = 0.002
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stdio:
-    """The caller's own streams, for interactive commands; or a terminal to be made."""
+    """The caller's own streams, for interactive commands; or a terminal to be made.
+
+    created: called when the container is there and its program does not run yet: to receive the terminal.
+    """
 
     stdin: int | None = None
     stdout: int | None = None
     stderr: int | None = None
     console_socket: Path | None = None
+    created: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +125,13 @@ def _launch(request: Request, host: Host) -> Living:
 
 def _run(request: Request, record: Record, written: bundle.Bundle, host: Host) -> int:
     """Call the runtime; the pid of the container's init."""
+    modes = [(v.mount_point, v.volume.mode) for v in request.instance.volumes if isinstance(v.volume, Tmpfs)]
+    created = request.stdio.created if request.stdio is not None else None
+    in_two_steps = bool(modes) or created is not None
     with contextlib.ExitStack() as opened:
         stdin, stdout, stderr = _stdio(request, record, opened)
         fds = {fd: ours for fd, ours in request.sockets.items() if fd != 0}
-        modes = [(v.mount_point, v.volume.mode) for v in request.instance.volumes if isinstance(v.volume, Tmpfs)]
-        start = host.runtime.create if modes else host.runtime.run_detached
+        start = host.runtime.create if in_two_steps else host.runtime.run_detached
         pid = start(
             record.id,
             written.path,
@@ -137,8 +143,10 @@ def _run(request: Request, record: Record, written: bundle.Bundle, host: Host) -
             stderr=stderr,
             console_socket=request.stdio.console_socket if request.stdio is not None else None,
         )
-    if modes:
+    if in_two_steps:
         set_tmpfs_modes(pid, modes)
+        if created is not None:
+            created()
         host.runtime.start(record.id)
     return pid
 
