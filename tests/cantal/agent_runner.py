@@ -154,6 +154,19 @@ class Agent:
 
 
 @contextlib.contextmanager
+def own_network_namespace() -> Iterator[str]:
+    """The path of a network namespace with nothing but a loopback interface."""
+    command = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        try:
+            yield f"/proc/{holder.pid}/ns/net"
+        finally:
+            holder.kill()
+
+
+@contextlib.contextmanager
 def running(*agents: Agent) -> Iterator[list[Agent]]:
     """Start them, and leave none behind."""
     try:

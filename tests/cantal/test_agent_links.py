@@ -7,22 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agent_runner import Agent, introduce, running, wait_until
+from agent_runner import Agent, introduce, own_network_namespace, running, wait_until
 
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    """A network namespace of its own, with nothing but a loopback interface."""
-    holder = subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"],
-        stdout=subprocess.PIPE,
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"ready\n"
-    yield f"/proc/{holder.pid}/ns/net"
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
+    with own_network_namespace() as path:
+        yield path
 
 
 def _drop(namespace: str, source: str, target: str) -> None:
