@@ -137,15 +137,23 @@ def joined(samples: Samples, broken: Ids, table: SeriesTable) -> Found:
     known = samples.ids >= 0
     ids, bits = samples.ids[known], samples.bits[known]
     times = np.bincount(ids, minlength=1)
-    if np.count_nonzero(times) < len(ids):
-        distinct, position = np.unique(ids, return_inverse=True)
-        kinds = np.fromiter((s.kind for s in table.series(distinct)), np.uint8, len(distinct))
-        total = np.zeros(len(distinct), np.uint64)
-        np.add.at(total, position, bits)
-        last = np.zeros(len(distinct), np.uint64)
-        last[position] = bits  # of equal positions the last one stays
-        ids, bits = distinct.astype(np.int32), np.where(kinds == Kind.FLOAT, last, total)
-    return Found(ids, bits, np.intersect1d(broken, ids).astype(np.int32))
+    several = times[ids] > 1
+    if several.any():
+        more = _joined_several(ids[several], bits[several], table)
+        ids, bits = np.concatenate([ids[~several], more.ids]), np.concatenate([bits[~several], more.bits])
+    if len(broken):
+        broken = np.intersect1d(broken, ids).astype(np.int32)
+    return Found(ids, bits, broken)
+
+
+def _joined_several(ids: Ids, bits: Bits, table: SeriesTable) -> Samples:
+    distinct, position = np.unique(ids, return_inverse=True)
+    kinds = np.fromiter((s.kind for s in table.series(distinct)), np.uint8, len(distinct))
+    total = np.zeros(len(distinct), np.uint64)
+    np.add.at(total, position, bits)
+    last = np.zeros(len(distinct), np.uint64)
+    last[position] = bits  # of equal positions the last one stays
+    return Samples(distinct.astype(np.int32), np.where(kinds == Kind.FLOAT, last, total))
 
 
 def _any_of(patterns: tuple[str, ...]) -> Callable[[str], bool]:

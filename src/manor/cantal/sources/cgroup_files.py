@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -47,6 +47,15 @@ class GroupFile:
     files: tuple[str, ...]
     parse: Callable[[Sequence[bytes], Facts], Reading]
     series: Callable[[Any, str, Facts, DeviceName], Sequence[Series | None]]
+    every: int = 1  # ticks between two readings; the last values are repeated between
+
+
+LIMITS_EVERY: Final = 5  # what somebody has set, not what goes on: half of all files
+
+
+def limit(controller: str, file: str, metric: Metric) -> GroupFile:
+    """A number that somebody has set."""
+    return replace(single(controller, file, metric), every=LIMITS_EVERY)
 
 
 def single(controller: str, file: str, metric: Metric) -> GroupFile:
@@ -198,15 +207,15 @@ V2: Final[tuple[GroupFile, ...]] = (
             "burst_usec": Metric("cpu.burst_time", _C),
         },
     ),
-    GroupFile("cpu", ("cpu.max",), _parse_cpu_max, _cpu_max_series),
-    single("cpu", "cpu.weight", Metric("cpu.weight")),
+    GroupFile("cpu", ("cpu.max",), _parse_cpu_max, _cpu_max_series, LIMITS_EVERY),
+    limit("cpu", "cpu.weight", Metric("cpu.weight")),
     single("memory", "memory.current", Metric("memory.current")),
     single("memory", "memory.peak", Metric("memory.peak")),
-    single("memory", "memory.max", Metric("memory.max")),
-    single("memory", "memory.high", Metric("memory.high")),
-    single("memory", "memory.low", Metric("memory.low")),
+    limit("memory", "memory.max", Metric("memory.max")),
+    limit("memory", "memory.high", Metric("memory.high")),
+    limit("memory", "memory.low", Metric("memory.low")),
     single("memory", "memory.swap.current", Metric("memory.swap")),
-    single("memory", "memory.swap.max", Metric("memory.swap_max")),
+    limit("memory", "memory.swap.max", Metric("memory.swap_max")),
     pairs(
         "memory",
         "memory.stat",
@@ -216,7 +225,7 @@ V2: Final[tuple[GroupFile, ...]] = (
     pairs("memory", "memory.events", _EVENTS),
     GroupFile("io", ("io.stat",), _parse_io_v2, _io_v2_series),
     single("pids", "pids.current", Metric("pids.current")),
-    single("pids", "pids.max", Metric("pids.max")),
+    limit("pids", "pids.max", Metric("pids.max")),
     pairs("pids", "pids.events", {"max": Metric("pids.events", _C)}),
     _with_pressure("cpu"),
     _with_pressure("memory"),
@@ -243,20 +252,20 @@ V1: Final[tuple[GroupFile, ...]] = (
             "throttled_time": Metric("cpu.throttled_time", _C, over=1000),
         },
     ),
-    single("cpu", "cpu.cfs_quota_us", Metric("cpu.quota")),
-    single("cpu", "cpu.cfs_period_us", Metric("cpu.period")),
-    single("cpu", "cpu.shares", Metric("cpu.weight")),
+    limit("cpu", "cpu.cfs_quota_us", Metric("cpu.quota")),
+    limit("cpu", "cpu.cfs_period_us", Metric("cpu.period")),
+    limit("cpu", "cpu.shares", Metric("cpu.weight")),
     single("memory", "memory.usage_in_bytes", Metric("memory.current")),
     single("memory", "memory.max_usage_in_bytes", Metric("memory.peak")),
-    single("memory", "memory.limit_in_bytes", Metric("memory.max")),
-    single("memory", "memory.soft_limit_in_bytes", Metric("memory.low")),
+    limit("memory", "memory.limit_in_bytes", Metric("memory.max")),
+    limit("memory", "memory.soft_limit_in_bytes", Metric("memory.low")),
     GroupFile(
         "memory",
         ("memory.memsw.usage_in_bytes", "memory.usage_in_bytes"),
         _parse_swap,
         _one(Metric("memory.swap")),
     ),
-    single("memory", "memory.memsw.limit_in_bytes", Metric("memory.swap_max")),
+    limit("memory", "memory.memsw.limit_in_bytes", Metric("memory.swap_max")),
     single("memory", "memory.kmem.usage_in_bytes", Metric("memory.stat.kernel")),
     pairs(
         "memory",
@@ -269,7 +278,7 @@ V1: Final[tuple[GroupFile, ...]] = (
     _io_v1("blkio.throttle.io_service_bytes_recursive", {b"Read": "rbytes", b"Write": "wbytes", b"Discard": "dbytes"}),
     _io_v1("blkio.throttle.io_serviced_recursive", {b"Read": "rios", b"Write": "wios", b"Discard": "dios"}),
     single("pids", "pids.current", Metric("pids.current")),
-    single("pids", "pids.max", Metric("pids.max")),
+    limit("pids", "pids.max", Metric("pids.max")),
     pairs("pids", "pids.events", {"max": Metric("pids.events", _C)}),
     GroupFile("freezer", ("freezer.state",), _parse_freezer, _one(Metric("frozen"))),
 )

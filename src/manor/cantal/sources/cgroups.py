@@ -20,7 +20,7 @@ from manor.cantal.sources import cgroup_files
 from manor.cantal.sources.cgroup_files import GroupFile
 from manor.cantal.sources.cgroup_names import group_name, home_of
 from manor.cantal.sources.cgroup_tree import Components, Tree
-from manor.cantal.sources.feed import Feed, Samples, UnknownShape, together
+from manor.cantal.sources.feed import NO_SAMPLES, Feed, Samples, UnknownShape, together
 from manor.cantal.sources.file_source import Facts, Reading, integer
 from manor.cantal.sources.kept_file import Descriptors
 from manor.cantal.store.series import Columns, Series, SeriesTable
@@ -42,7 +42,8 @@ class GroupScan(NamedTuple):
 class _Group:
     """What is kept open of one directory of one hierarchy."""
 
-    feeds: list[Feed]
+    feeds: list[tuple[Feed, int]]  # each with the ticks between two readings
+    age: int = 0  # ticks it is known
 
 
 class ControlGroups:
@@ -74,7 +75,7 @@ class ControlGroups:
             if tree.refresh():
                 self._follow(tree)
         members = self._memberships()
-        samples = [self._read(feed, table) for group in self._groups.values() for feed in group.feeds]
+        samples = [sample for group in self._groups.values() for sample in self._read_group(group, table)]
         samples.append(self._member_counts(members, table))
         return GroupScan(together(samples), members)
 
@@ -160,13 +161,15 @@ class ControlGroups:
         rows = self._files_of(root)
         for group in named:
             if (root, group) not in self._groups:
-                self._groups[root, group] = _Group([self._feed(row, tree.path(group), group) for row in rows])
+                self._groups[root, group] = _Group(
+                    [(self._feed(row, tree.path(group), group), row.every) for row in rows]
+                )
         self.names = tuple(sorted({group_name(group) for _root, group in self._groups}))
         for name in self._counts.keys() - set(self.names):
             del self._counts[name]
 
     def _drop(self, place: tuple[Path, Components]) -> None:
-        for feed in self._groups.pop(place).feeds:
+        for feed, _every in self._groups.pop(place).feeds:
             feed.close()
 
     def _feed(self, row: GroupFile, directory: str, group: Components) -> Feed:
@@ -178,14 +181,28 @@ class ControlGroups:
 
         return Feed([f"{directory}/{file}" for file in row.files], parse, series, self._fds)
 
+    def _read_group(self, group: _Group, table: SeriesTable) -> list[Samples]:
+        samples, there = [], []
+        for feed, every in group.feeds:
+            try:
+                samples.append(feed.repeat(table) if group.age % every else self._read(feed, table))
+                there.append((feed, every))
+            except FileNotFoundError:  # this kernel has no such file, and will not get it while the group lives
+                feed.close()
+        group.feeds = there
+        group.age += 1
+        return samples
+
     def _read(self, feed: Feed, table: SeriesTable) -> Samples:
         try:
             return feed.read(table)
-        except OSError:  # no such file in this kernel, or the group is gone
-            return together([])
+        except FileNotFoundError:  # the caller's business
+            raise
+        except OSError:  # the group is going, or the file does not work in its place (EOPNOTSUPP)
+            return NO_SAMPLES
         except UnknownShape:
             self.errors += 1
-            return together([])
+            return NO_SAMPLES
 
     def _device_name(self, number: str) -> str:
         """`8:0` -> `sda`, by /proc/diskstats; the number itself if nobody knows it."""

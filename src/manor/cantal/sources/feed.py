@@ -9,7 +9,7 @@ import numpy as np
 
 from manor.cantal.sources.file_source import Reading
 from manor.cantal.sources.kept_file import Descriptors, KeptFile
-from manor.cantal.store.frame import Bits
+from manor.cantal.store.frame import Bits, Mask
 from manor.cantal.store.series import Columns, Ids, Series, SeriesTable
 from manor.cantal.store.store import NO_IDS
 
@@ -46,6 +46,8 @@ class Feed:
         self._shape: Hashable = None
         self._kept = np.zeros(0, bool)  # which numbers are samples
         self._columns = Columns(())
+        self._bits = NO_BITS  # of the last reading, of all columns
+        self._present: Mask | None = None
 
     def read(self, table: SeriesTable) -> Samples:
         texts = [file.read() for file in self._files]
@@ -53,13 +55,18 @@ class Feed:
             reading = self._parse(texts)
             if reading.shape != self._shape:
                 self._learn(reading.shape)
-            bits, ids = reading.bits[self._kept], self._columns.ids(table)
-            if reading.present is not None:
-                present = reading.present[self._kept]
-                bits, ids = bits[present], ids[present]
+            self._bits = reading.bits[self._kept]
+            self._present = None if reading.present is None else reading.present[self._kept]
         except (ValueError, IndexError, KeyError, TypeError) as error:
             raise UnknownShape(f"{self._files[0].path}: {error}") from error
-        return Samples(ids, bits)
+        return self.repeat(table)
+
+    def repeat(self, table: SeriesTable) -> Samples:
+        """What was read last."""
+        ids = self._columns.ids(table)
+        if self._present is None:
+            return Samples(ids, self._bits)
+        return Samples(ids[self._present], self._bits[self._present])
 
     def close(self) -> None:
         for file in self._files:

@@ -5,7 +5,6 @@ A name may hold anything, brackets and line feeds too, so it ends at the last `)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,9 +68,6 @@ def parse_io(texts: Sequence[bytes]) -> Numbers:
     return np.fromstring(b"".join(texts).translate(None, _IO_NAMES), np.int64, sep=" ").reshape(len(texts), IO_FIELDS)
 
 
-_STATUS = re.compile(rb"^(Uid|Gid|Groups|VmSwap|NSpid):[ \t]*(.*)$", re.MULTILINE)
-
-
 @dataclass(frozen=True, slots=True)
 class Status:
     """The facts of /proc/PID/status that stat does not have."""
@@ -84,13 +80,19 @@ class Status:
 
 
 def parse_status(text: bytes) -> Status:
-    found = {name: value.split() for name, value in _STATUS.findall(text)}
-    swap = found.get(b"VmSwap", [b"0"])
-    inner = found.get(b"NSpid", [])
+    """Looked up line by line: the file has sixty lines, and is read for hundreds of processes in a tick."""
+    swap = _words(text, b"\nVmSwap:")
+    inner = _words(text, b"\nNSpid:")
     return Status(
-        tuple(map(int, found.get(b"Uid", ()))),
-        tuple(map(int, found.get(b"Gid", ()))),
-        tuple(map(int, found.get(b"Groups", ()))),
-        int(swap[0]) * 1024,
+        tuple(map(int, _words(text, b"\nUid:"))),
+        tuple(map(int, _words(text, b"\nGid:"))),
+        tuple(map(int, _words(text, b"\nGroups:"))),
+        int(swap[0]) * 1024 if swap else 0,
         int(inner[-1]) if inner else None,
     )
+
+
+def _words(text: bytes, name: bytes) -> list[bytes]:
+    """What stands behind this name, on its line."""
+    at = text.find(name)
+    return text[at + len(name) : text.find(b"\n", at + 1)].split() if at >= 0 else []

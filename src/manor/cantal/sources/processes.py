@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manor.cantal.sources import process_stat as stat
 from manor.cantal.sources.feed import NO_SAMPLES, Samples
@@ -33,6 +34,7 @@ from manor.cantal.store.store import NO_IDS
 METRICS = ("vsize", "rss", "swap", "num_threads", "user_time", "system_time", "read_bytes", "write_bytes")
 LEVELS = 4  # of these
 COMMAND_LINE_BYTES_MAX = 4096
+COMMAND_LINE_EVERY = 6  # readings of the status file: some programs rewrite their title all the time
 KEPT_PER_PROCESS = 2
 
 
@@ -55,6 +57,7 @@ class Process:
     group: str | None = None
     io_available: bool = True
     programs: int = 0  # grows when it executes another program
+    looks: int = 0  # readings of its status file since then
     is_new: bool = False  # its first samples do not continue what is stored under its pid
     columns: Columns = field(default_factory=lambda: Columns(()))
 
@@ -118,13 +121,14 @@ class Processes:
         """
         self._passes += 1
         gone: list[Process] = []
-        alive, texts = self._read_stats(gone)
+        alive, texts, rows_before = self._read_stats(gone)
         found = stat.parse_stats(texts)
         if len(found.good) != len(texts):
             alive = [alive[i] for i in found.good]
+            rows_before = [rows_before[i] for i in found.good]
         numbers = found.numbers
         fresh = self._recognise(alive, found, boot_time_ms, gone)
-        self._look_again(alive, found, fresh)
+        self._look_again(alive, found, fresh, np.array(rows_before, np.intp))
         regrouped = False
         for process in alive:
             group = groups.get(process.pid)
@@ -151,10 +155,13 @@ class Processes:
 
     # -- which there are ---------------------------------------------------------------------------------------
 
-    def _read_stats(self, gone: list[Process]) -> tuple[list[Process], list[bytes]]:
-        """Those that answer, in row order, new ones last, and their stat texts. Dead ones are added to `gone`."""
-        alive, texts = [], []
-        for process in self._known.values():
+    def _read_stats(self, gone: list[Process]) -> tuple[list[Process], list[bytes], list[int]]:
+        """Those that answer, new ones last; their stat texts; their rows in the tick before, -1 for new ones.
+
+        Dead ones are added to `gone`.
+        """
+        alive, texts, rows_before = [], [], []
+        for row, process in enumerate(self._known.values()):
             try:
                 text = process.stat.read()
             except OSError:  # ESRCH: it died. (ENOENT if it is not kept.)
@@ -162,6 +169,7 @@ class Processes:
             if text:
                 alive.append(process)
                 texts.append(text)
+                rows_before.append(row)
             else:
                 self._forget(process, gone)
         answering = {process.pid for process in alive}
@@ -182,9 +190,10 @@ class Processes:
             if text:
                 alive.append(process)
                 texts.append(text)
+                rows_before.append(-1)
             else:
                 process.stat.close()
-        return alive, texts
+        return alive, texts, rows_before
 
     def _forget(self, process: Process, gone: list[Process]) -> None:
         process.stat.close()
@@ -209,38 +218,37 @@ class Processes:
             fresh.append(process)
         return fresh
 
-    def _look_again(self, alive: list[Process], found: stat.Stats, fresh: list[Process]) -> None:
+    def _look_again(
+        self, alive: list[Process], found: stat.Stats, fresh: list[Process], rows_before: NDArray[np.intp]
+    ) -> None:
         """Read the slower facts of new processes, of those that run another program, of each in its turn."""
         program = found.numbers[:, stat.PROGRAM]
-        new = {id(process) for process in fresh}
-        changed: set[int] = set()
-        if len(program) == len(self._program) and not fresh and len(alive) == len(self._known):
-            changed.update(np.flatnonzero((program != self._program).any(axis=1)).tolist())
-            if found.names != self._names:
-                changed.update(i for i, name in enumerate(found.names) if name != self._names[i])
-        else:
-            before = dict(zip(self._known, zip(self._names, self._program.tolist(), strict=True), strict=True))
-            rows = program.tolist()
-            changed.update(
-                i
-                for i, process in enumerate(alive)
-                if id(process) in new or before.get(process.pid) != (found.names[i], rows[i])
-            )
+        known = rows_before >= 0
+        changed = ~known
+        changed[known] = (program[known] != self._program[rows_before[known]]).any(axis=1)
+        for row, (before, name) in enumerate(zip(rows_before.tolist(), found.names, strict=True)):
+            if before >= 0 and self._names[before] != name:
+                changed[row] = True
+        new = set(map(id, fresh))
         self._program, self._names = program, found.names
-        for i in changed:
-            alive[i].name = found.names[i].decode("utf-8", "replace")
-            alive[i].programs += 1
-            self._read_status(alive[i])
         turn = self._passes % self._status_every
-        for i, process in enumerate(alive):
-            if process.pid % self._status_every == turn and i not in changed:
+        is_kernel_thread = found.numbers[:, stat.VSIZE] == 0  # of these nothing in the status file ever changes
+        for row, process in enumerate(alive):
+            if changed[row] or id(process) in new:
+                process.name = found.names[row].decode("utf-8", "replace")
+                process.programs += 1
+                process.looks = 0
+                self._read_status(process)
+            elif process.pid % self._status_every == turn and not is_kernel_thread[row]:
                 self._read_status(process)
 
     def _read_status(self, process: Process) -> None:
         try:
             process.status = stat.parse_status(_read_whole(f"{self._root}/{process.pid}/status", 1 << 16))
-            line = _read_whole(f"{self._root}/{process.pid}/cmdline", COMMAND_LINE_BYTES_MAX)
-            process.command_line = line.decode("utf-8", "replace")
+            process.looks += 1
+            if process.looks % COMMAND_LINE_EVERY == 1:
+                line = _read_whole(f"{self._root}/{process.pid}/cmdline", COMMAND_LINE_BYTES_MAX)
+                process.command_line = line.decode("utf-8", "replace")
         except (OSError, ValueError):  # dead already: the next tick will notice
             pass
 

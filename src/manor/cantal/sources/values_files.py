@@ -178,7 +178,7 @@ class ValuesFiles:
             if read is not None:
                 found.append(read)
         samples = together([read.samples for read in found])
-        self.counts["duplicate_keys"] += len(samples.ids) - len(set(samples.ids.tolist()))
+        self.counts["duplicate_keys"] += _repeated(samples.ids)
         return ValuesScan(
             samples,
             np.concatenate([NO_IDS, *(read.broken for read in found)]),
@@ -428,6 +428,12 @@ class ValuesFiles:
         self._logged = {k: at for k, at in self._logged.items() if now - at < LOGGED_EVERY_MS}
         self._logged[what, text] = now
         _log.warning("values.defect %r: %s", what, text)
+
+
+def _repeated(ids: Ids) -> int:
+    """How many of them are there a second time."""
+    known = ids[ids >= 0]
+    return len(known) - int(np.count_nonzero(np.bincount(known, minlength=1)))
 
 
 def _open_regular(root: int, path: str, process: Process) -> int | None:
