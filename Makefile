@@ -23,6 +23,7 @@ lint: setup
 	.venv/bin/lint-imports
 
 bench: setup
+	@scripts/setup-bench
 	.venv/bin/python -m benchmarks $(ARGS)
 
 web:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ import numpy as np
 
 from benchmarks import children
 from benchmarks.measure import Row, Size
+from benchmarks.ports import free_ports
 from benchmarks.rootfs import BUSYBOX
 
 PAIRS = 10  # of files that hold the numbers
@@ -73,7 +73,7 @@ class Agent:
     @contextlib.contextmanager
     def running(cls, directory: Path, interval_s: float, pairs: list[Path], sleepers: int) -> Iterator[Agent]:
         (directory / "config").mkdir(parents=True)
-        port = free_port()
+        [port] = free_ports(1)
         words = [children.ours("cantal-agent"), "--port", str(port), "--interval", str(round(interval_s * 1000))]
         words += ["--config-dir", str(directory / "config"), "--override-machine-id", f"{port:032x}"]
         lines = [f"CANTAL_PATH={pair} {BUSYBOX} sleep 1000 &" for pair in pairs] + [
@@ -148,9 +148,3 @@ def plain_pass(proc: Path, pairs: list[Path]) -> float:
         numbers = [int.from_bytes(content[i : i + 8], "little") for i in range(0, len(content), 8)]
     assert numbers
     return time.process_time() - began
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

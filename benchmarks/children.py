@@ -14,9 +14,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
-# Where byte code is switched off every start of ours compiles anew what users' machines compile once.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+PATIENCE_S = 120.0
 
 
 def ours(name: str) -> str:
@@ -29,7 +27,7 @@ def run(
 ) -> bytes:
     """To its end, which must be good; its standard output."""
     result = subprocess.run(
-        words, cwd=cwd, env={**ENVIRONMENT, **environ}, input=input, capture_output=True, timeout=PATIENCE_S
+        words, cwd=cwd, env={**os.environ, **environ}, input=input, capture_output=True, timeout=PATIENCE_S
     )
     if result.returncode:
         raise RuntimeError(f"{' '.join(map(str, words))}: status {result.returncode}: {result.stderr.decode()}")
@@ -43,7 +41,7 @@ def running(
     """In the background; asked to end when the block ends, and killed if it does not."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            words, env={**ENVIRONMENT, **environ}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            words, env={**os.environ, **environ}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
         yield process

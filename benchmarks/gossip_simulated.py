@@ -9,18 +9,15 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-import sys
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
+
+from gossip_world import World
 
 from benchmarks.measure import Row, Size, seconds
 from manor.cantal.gossip.codec import Codec
 from manor.cantal.gossip.messages import State
 from manor.trust.keys import ClusterKeys, generate_key
-
-sys.path.append(str(Path(__file__).parents[1] / "tests/cantal"))  # the world in which the tests tell their stories
-from gossip_world import World
 
 BUDGET_PACKETS = 15.0  # a second and node, as the budgets of cantal say
 BUDGET_BYTES = 10 * 1024.0
