@@ -185,16 +185,26 @@ class AgentProcess:
             hosts += [host for host in map(addresses.ip, ("127.0.0.1", "::1")) if not _covers(options.host, host)]
         until = time.monotonic() + BIND_WITHIN_S
         for host in hosts:
+            main = host is options.host
             while True:
                 try:
-                    self._running.append(await start(self.service, str(host), options.port))
-                    if host is options.host and options.cluster_name is not None:
-                        self.gossip = self._make_gossip(open_socket(host, options.port))
+                    await self._bind_one(host, gossip=main and options.cluster_name is not None)
                     break
                 except OSError as error:
-                    await self._failed_to_bind(host, error, optional=host is not options.host, until=until)
-                    if host is not options.host:
+                    await self._failed_to_bind(host, error, optional=not main, until=until)
+                    if not main:
                         break
+
+    async def _bind_one(self, host: addresses.IpAddress, *, gossip: bool) -> None:
+        sock = open_socket(host, self.options.port) if gossip else None
+        try:
+            self._running.append(await start(self.service, str(host), self.options.port))
+        except OSError:
+            if sock is not None:
+                sock.close()
+            raise
+        if sock is not None:
+            self.gossip = self._make_gossip(sock)
 
     async def _failed_to_bind(self, host: addresses.IpAddress, error: OSError, *, optional: bool, until: float) -> None:
         where = addresses.join(str(host), self.options.port)
