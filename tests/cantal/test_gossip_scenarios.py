@@ -17,7 +17,7 @@ from manor.cantal.gossip.messages import Direction, MemberChanged, Record, State
 from manor.simulation.network import Weather
 from manor.trust.keys import ClusterKeys
 
-pytestmark = [pytest.mark.simulate, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.case("cantal-46"), pytest.mark.simulate, pytest.mark.timeout(1800)]
 
 
 def test_s1_ten_nodes_and_one_known_address() -> None:
