@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -366,3 +368,54 @@ def test_quotas_refuse_what_is_too_much_and_count_it(tmp_path: Path) -> None:
         published = [len([m for m in machine.now(pid=p.pid) if m[1:].isdigit()]) for p in (a, b)]
         assert sorted(published) == [1, 3]
         assert machine.now(group="cantal", appname="cantal")["values.over_quota"] >= 6
+
+
+def test_a_program_cannot_change_what_the_kernel_says_of_it(machine: Scanned, tmp_path: Path) -> None:
+    write_pair(tmp_path / "app", 'level 8: {"metric": "rss"}\nlevel 8: {"metric": "own"}', counters(10**15, 7))
+    with Sleeper(CANTAL_PATH=str(tmp_path / "app")) as program:
+        machine.scan()
+        found = machine.now(pid=program.pid)
+        assert found["own"] == 7 and 0 < found["rss"] < 10**12
+
+
+PUBLISHING = """
+import os, signal, sys
+from manor.cantal import client
+served = client.Counter(group="shop", metric="served")
+stage = client.State(state="shop")
+client.start(per_process=True)
+served.incr(2)
+child = os.fork()
+if child == 0:
+    served.incr(5)
+    stage.enter("selling")
+    print(os.getpid(), flush=True)
+    signal.pause()
+print(os.getpid(), flush=True)
+try:
+    os.wait()
+finally:
+    os.kill(child, 9)
+"""
+
+
+def test_programs_that_use_the_client_library_are_found_with_their_forked_workers(
+    machine: Scanned, tmp_path: Path
+) -> None:
+    source = Path(__file__).resolve().parents[2] / "src"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PUBLISHING],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(source), "CANTAL_PATH": str(tmp_path / "shop")},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        worker = next(str(int(line)) for line in process.stdout if int(line) != process.pid)
+        machine.scan(2)
+        served = {pid: machine.now(pid=pid, group="shop").get("served") for pid in (str(process.pid), worker)}
+        assert served == {str(process.pid): 2, worker: 5}
+        texts = [s.text for s in machine.store.states.snapshot().values() if dict(s.key).get("pid") == worker]
+        assert texts == ["selling"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()

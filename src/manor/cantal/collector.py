@@ -149,6 +149,7 @@ class Collector:
             "series": {
                 "fine": len(self.store.table),
                 "tip": len(self.store.states),
+                "by_origin": scanner.by_origin,
                 "refused": self.store.table.refused,
             },
             "processes": len(scanner.processes.known()),

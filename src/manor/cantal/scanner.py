@@ -53,6 +53,7 @@ class Scanner:
     def __init__(self, options: CollectorOptions, store: Store, facts: Facts | None = None) -> None:
         scan = options.scan
         self.own: list[Callable[[], OwnNumbers]] = [self._own_numbers]
+        self.by_origin: dict[str, int] = {}  # series of the newest tick
         self.boot_time_s: int | None = None
         self._store = store
         self._proc_root = options.proc_root
@@ -100,7 +101,15 @@ class Scanner:
         machine = self._guarded("machine", lambda: self.machine.scan(table), NO_SAMPLES)
         slow = self._guarded("slow", lambda: self.slow.scan(self._passes, table), NO_SAMPLES)
         own = self._guarded("own", lambda: self._own_series.samples([ask() for ask in self.own], table), NO_SAMPLES)
-        samples = together([groups.samples, processes.samples, values.samples, machine, slow, own])
+        published = _without(values.samples, processes.samples.ids, table)
+        samples = together([groups.samples, processes.samples, published, machine, slow, own])
+        self.by_origin = {
+            "machine": len(machine.ids) + len(slow.ids),
+            "process": len(processes.samples.ids),
+            "cgroup": len(groups.samples.ids),
+            "values": len(published.ids),
+            "agent": len(own.ids),
+        }
         found = joined(samples, np.concatenate([processes.broken, values.broken]), table)
         store.append(tick, elapsed_ms(), found.ids, found.bits, found.broken)
         store.update_states(values.states)
@@ -130,6 +139,14 @@ class Scanner:
             self.boot_time_s = cpu.boot_time_s((self._proc_root / "stat").read_bytes())
         except OSError:
             self.boot_time_s = None
+
+
+def _without(samples: Samples, taken: Ids, table: SeriesTable) -> Samples:
+    """A program that calls its own number `rss` does not change what the kernel says of it."""
+    is_taken = np.zeros(table.capacity + 1, bool)  # the last one stands for REFUSED
+    is_taken[taken] = True
+    kept = ~is_taken[samples.ids]
+    return samples if kept.all() else Samples(samples.ids[kept], samples.bits[kept])
 
 
 def joined(samples: Samples, broken: Ids, table: SeriesTable) -> Found:
