@@ -273,7 +273,7 @@ class Claims:
         node = self._node
         own = [
             Link(node.record.id, member, seen.link, seen.link_since, seen.link_failed_at)
-            for member, seen in node.observations.items()
+            for member, seen in node.bad_links.items()
             if seen.link is not None and now - seen.link_failed_at <= node.numbers.link_memory
         ]
         return own + [link for (observer, _), link in self.links_heard.items() if node.is_available(observer)]
@@ -283,7 +283,7 @@ class Claims:
         node = self._node
         bad = [
             (member, int(seen.link))
-            for member, seen in node.observations.items()
+            for member, seen in node.bad_links.items()
             if seen.link is not None
             and now - seen.link_failed_at <= node.numbers.link_memory
             and node.is_available(member)
@@ -297,14 +297,16 @@ class Claims:
 
     def forget_old(self, turn: Turn) -> None:
         node, now = self._node, turn.now
-        for seen in node.observations.values():
-            if seen.link is not None and now - seen.link_failed_at > node.numbers.link_memory:
+        for member, seen in list(node.bad_links.items()):
+            if seen.link is None or now - seen.link_failed_at > node.numbers.link_memory:
                 seen.link = None
+                del node.bad_links[member]
         ranks, since = node.members.ranks, node.members.since
         for slot in [s for s in node.members.gone if self.too_old(ranks[s] & STATE_MASK, now - since[s])]:
             member, state = node.members.directory.ids[slot], State(ranks[slot] & STATE_MASK)
             node.members.forget(slot)
             node.observations.pop(member, None)
+            node.bad_links.pop(member, None)
             node.hearsay.pop(member, None)
             turn.tell(MemberChanged(member, state, None))
 

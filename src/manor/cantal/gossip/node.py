@@ -49,6 +49,7 @@ class Node:
         self.members = members
         self.observations: dict[bytes, Observation] = {}
         self.hearsay: dict[bytes, Hearsay] = {}
+        self.bad_links: dict[bytes, Observation] = {}  # members reached through others only, not long ago
         self.report = Report()
         self.health = 0  # 0 is best: how much longer we wait before we accuse others
         self.counts = Counts()

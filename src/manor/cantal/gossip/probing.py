@@ -295,6 +295,7 @@ class Probing:
         self._end(pinged.probe)
         target = self._node.observations.get(body.target)
         if target is not None:
+            self._node.bad_links[body.target] = target
             target.reached_indirectly(Direction.REPLY_LOST if body.got_direct else Direction.REQUEST_LOST, turn.now)
 
     def _note_ping(self, sender: bytes, seq: int, now: float) -> None:
