@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import children
-from benchmarks.measure import PeerMissing, Row, Size, peer
+from benchmarks.measure import Row, Size, find_peer
 from benchmarks.ports import free_ports
 
 # Small input: a death is to be known in a second, which no defaults of a network allow.
@@ -32,14 +32,12 @@ gossip: {probe-interval: 100ms, probe-timeout-min: 50ms, probe-timeout-max: 200m
 
 def run(size: Size) -> Iterable[Row]:
     agents, deaths = (30, 3) if size is Size.FULL else (3, 1)
+    program = find_peer("serf", "serf", size)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-bench-"))).resolve()
         clusters = [stack.enter_context(cantal(directory / "cantal", agents, size))]
-        try:
-            clusters.append(stack.enter_context(serf(directory / "serf", agents, size)))
-        except PeerMissing:
-            if size is Size.FULL:
-                raise
+        if program is not None:
+            clusters.append(stack.enter_context(serf(program, directory / "serf", agents, size)))
         known_s = [cluster.introduce_s() for cluster in clusters]
         dead_s = [death_s(clusters) for _ in range(deaths)]
     died_s = [statistics.median(figures) for figures in zip(*dead_s, strict=True)]
@@ -133,9 +131,8 @@ def cantal(directory: Path, agents: int, size: Size) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def serf(directory: Path, agents: int, size: Size) -> Iterator[Cluster]:
+def serf(program: str, directory: Path, agents: int, size: Size) -> Iterator[Cluster]:
     directory.mkdir()
-    program = peer("serf", "serf")
     ports, rpc_ports = free_ports(agents), free_ports(agents)
 
     def introduce(members: Sequence[Member]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from benchmarks import children
-from benchmarks.measure import PeerMissing, Row, Size, in_turn, peer
+from benchmarks.measure import Row, Size, find_peer, in_turn
 from benchmarks.rootfs import make_rootfs
 from manor.kernel import cgroups
 from manor.lithos.process_config import read_status
@@ -30,24 +30,22 @@ INSTANCE = "bench/sleeper.0"
 
 def run(size: Size) -> Iterable[Row]:
     runs = 9 if size is Size.FULL else 1
-    kept: list[KeptSleeper] = []
-    names: list[str] = []
+    supervisors = {
+        "supervisord": (find_peer("supervisord", "supervisor", size), under_supervisord),
+        "runit": (find_peer("runsv", "runit", size), under_runit),
+    }
+    supervisors = {name: (program, keep) for name, (program, keep) in supervisors.items() if program is not None}
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-bench-"))).resolve()
         directory.chmod(0o755)  # lithos' sleeper is not root
-        kept.append(stack.enter_context(under_lithos(directory / "lithos")))
-        for name, supervised in (("supervisord", under_supervisord), ("runit", under_runit)):
-            try:
-                kept.append(stack.enter_context(supervised(directory / name)))
-                names.append(name)
-            except PeerMissing:
-                if size is Size.FULL:
-                    raise
+        kept = [stack.enter_context(under_lithos(directory / "lithos"))]
+        for name, (program, keep) in supervisors.items():
+            kept.append(stack.enter_context(keep(program, directory / name)))
         ours_s, *peers_s = in_turn(runs, *(sleeper.restart_s for sleeper in kept))
     what = "from SIGKILL until the successor runs"
     if not peers_s:
         yield Row(what, ours_s, "s")
-    for name, peers in zip(names, peers_s, strict=True):
+    for name, peers in zip(supervisors, peers_s, strict=True):
         yield Row(what, ours_s, "s", name, peers)
 
 
@@ -139,27 +137,25 @@ def under_lithos(directory: Path) -> Iterator[KeptSleeper]:
 
 
 @contextlib.contextmanager
-def under_supervisord(directory: Path) -> Iterator[KeptSleeper]:
-    supervisord = peer("supervisord", "supervisor")
+def under_supervisord(program: str, directory: Path) -> Iterator[KeptSleeper]:
     with contextlib.closing(KeptSleeper(directory)) as sleeper:
         config = directory / "supervisord.conf"
         config.write_text(
             f"[supervisord]\nnodaemon=true\nuser=root\nlogfile={directory}/log\npidfile={directory}/pid\n"
             f"childlogdir={directory}\n[program:sleeper]\ncommand=/bin/sh {script(directory, sleeper)}\n"
         )
-        with children.running([supervisord, "-c", config], log=directory / "supervisord.log"):
+        with children.running([program, "-c", config], log=directory / "supervisord.log"):
             sleeper.wait_begun()
             yield sleeper
 
 
 @contextlib.contextmanager
-def under_runit(directory: Path) -> Iterator[KeptSleeper]:
-    runsv = peer("runsv", "runit")
+def under_runit(program: str, directory: Path) -> Iterator[KeptSleeper]:
     with contextlib.closing(KeptSleeper(directory)) as sleeper:
         service = directory / "service"
         service.mkdir()
         shutil.copy(script(directory, sleeper), service / "run")
-        with children.running([runsv, service], log=directory / "runsv.log"):
+        with children.running([program, service], log=directory / "runsv.log"):
             sleeper.wait_begun()
             yield sleeper
 

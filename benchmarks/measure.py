@@ -57,9 +57,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def peer(program: str, package: str) -> str:
-    """The path of a peer's program."""
+def find_peer(program: str, package: str, size: Size) -> str | None:
+    """The path of a peer's program; None where small input does without. Raises PeerMissing."""
     found = shutil.which(program, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    if found is None:
+    if found is None and size is Size.FULL:
         raise PeerMissing(f"{program} is not installed; `apt-get install {package}`")
     return found

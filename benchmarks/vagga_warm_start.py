@@ -8,14 +8,16 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks import children
-from benchmarks.measure import PeerMissing, Row, Size, in_turn, peer, seconds
+from benchmarks.measure import Row, Size, find_peer, in_turn, seconds
 from benchmarks.rootfs import make_rootfs
 from manor.container import bundle
 from manor.container.choice import find_runtime
 from manor.container.defaults import PROC
+from manor.kernel import cgroups
 
 CONFIG = """\
 containers:
@@ -31,25 +33,19 @@ commands:
 
 def run(size: Size) -> Iterable[Row]:
     runs = 15 if size is Size.FULL else 1
+    podman = find_peer("podman", "podman", size)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-bench-"))).resolve()
         rootfs = make_rootfs(directory / "project/rootfs")
-        vagga = warm_vagga(directory)
-        alone = runtime_alone(directory)
-        try:
-            podman = stack.enter_context(podman_run(directory, rootfs))
-        except PeerMissing:
-            if size is Size.FULL:
-                raise
-            ours_s, alone_s = in_turn(runs, lambda: seconds(vagga), lambda: seconds(alone))
-        else:
-            ours_s, alone_s, podman_s = in_turn(
-                runs, lambda: seconds(vagga), lambda: seconds(alone), lambda: seconds(podman)
-            )
-            yield Row("vagga starts `true`, image built", ours_s, "s", "podman run", podman_s)
-        yield Row("vagga starts `true`, image built", ours_s, "s", "the OCI runtime alone", alone_s)
-        program_s, _ = in_turn(runs, lambda: seconds(lambda: children.run(["/bin/true"])), lambda: 0.0)
-        yield Row("vagga above the program started directly", ours_s - program_s, "s")
+        works = [warm_vagga(directory), runtime_alone(directory), lambda: children.run(["/bin/true"])]
+        if podman is not None:
+            works.append(stack.enter_context(podman_run(podman, directory, rootfs)))
+        ours_s, alone_s, program_s, *podman_s = in_turn(runs, *(partial(seconds, work) for work in works))
+    what = "vagga starts `true`, image built"
+    for peer_s in podman_s:
+        yield Row(what, ours_s, "s", "podman run", peer_s)
+    yield Row(what, ours_s, "s", "the OCI runtime alone", alone_s)
+    yield Row("the same above the program started directly", ours_s - program_s, "s")
 
 
 def warm_vagga(directory: Path) -> Callable[[], object]:
@@ -82,15 +78,26 @@ def runtime_alone(directory: Path) -> Callable[[], object]:
 
 
 @contextlib.contextmanager
-def podman_run(directory: Path, rootfs: Path) -> Iterator[Callable[[], object]]:
+def podman_run(program: str, directory: Path, rootfs: Path) -> Iterator[Callable[[], object]]:
     """podman with a store of its own. The limits are explicit: it refuses to start where the hard ones are low."""
-    store = directory / "podman"
-    podman = [peer("podman", "podman"), "--root", store / "root", "--runroot", store / "run", "--tmpdir", store / "tmp"]
+    store, parent = directory / "podman", f"/{directory.name}-podman"
+    podman = [program, "--root", store / "root", "--runroot", store / "run", "--tmpdir", store / "tmp"]
     podman += ["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
     archive = shutil.make_archive(str(directory / "rootfs"), "tar", rootfs)
-    options = ["--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+    options = [
+        "--rm",
+        "--network",
+        "none",
+        "--cgroup-parent",
+        parent,
+        "--ulimit",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=1024:1024",
+    ]
     try:
         children.run([*podman, "import", archive, "localhost/tiny:1"])
         yield lambda: children.run([*podman, "run", *options, "localhost/tiny:1", "/bin/true"])
     finally:
         children.run([*podman, "system", "reset", "--force"])
+        cgroups.remove(parent)

@@ -18,7 +18,7 @@ from pathlib import Path
 from verwalter_cluster import QUICK, Cluster
 
 from benchmarks import children
-from benchmarks.measure import PeerMissing, Row, Size, in_turn, peer
+from benchmarks.measure import Row, Size, find_peer, in_turn
 from benchmarks.ports import free_ports
 
 NAMES = ("alpha", "beta", "gamma")
@@ -27,14 +27,12 @@ POLLED_EVERY_S = 0.02
 
 def run(size: Size) -> Iterable[Row]:
     runs = 4 if size is Size.FULL else 1
+    program = find_peer("etcd", "etcd-server", size)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-bench-"))).resolve()
         fail_over = [stack.enter_context(verwalter(directory, "" if size is Size.FULL else QUICK))]
-        try:
-            fail_over.append(stack.enter_context(etcd(directory)))
-        except PeerMissing:
-            if size is Size.FULL:
-                raise
+        if program is not None:
+            fail_over.append(stack.enter_context(etcd(program, directory)))
         ours_s, *peers_s = in_turn(runs, *fail_over)
     yield Row("from the leader's death until another leads", ours_s, "s", *(("etcd", *peers_s) if peers_s else ()))
 
@@ -58,8 +56,7 @@ def verwalter(directory: Path, settings: str) -> Iterator[Callable[[], float]]:
 
 
 @contextlib.contextmanager
-def etcd(directory: Path) -> Iterator[Callable[[], float]]:
-    program = peer("etcd", "etcd-server")
+def etcd(program: str, directory: Path) -> Iterator[Callable[[], float]]:
     ports = free_ports(2 * len(NAMES))
     clients, peers = dict(zip(NAMES, ports[:3], strict=True)), dict(zip(NAMES, ports[3:], strict=True))
     members: dict[str, subprocess.Popen[bytes]] = {}
