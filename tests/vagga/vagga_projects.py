@@ -76,7 +76,7 @@ class ProjectFolder:
         if self.user is None:
             return command
         entry = pwd.getpwnam(self.user)
-        return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", *command]
+        return ["/usr/bin/setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", *command]
 
     def run(
         self, *words: str, at: str = "", stdin: bytes = b"", environ: Mapping[str, str] = {}
@@ -182,9 +182,7 @@ def make_tiny(
         entry = pwd.getpwnam(project.user)
         subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", project.root], check=True)
     parts = [(steps, 4), (options, 4), (containers, 2), (rest, 0)]
-    added = "".join(
-        textwrap.indent(textwrap.dedent(text).rstrip() + "\n", " " * depth) for text, depth in parts if text
-    )
+    added = [textwrap.indent(textwrap.dedent(text).rstrip() + "\n", " " * depth) for text, depth in parts if text]
     project.config("containers:\n  tiny:\n    setup:\n" + TINY_SETUP + "".join(added))
     return project
 

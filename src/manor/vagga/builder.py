@@ -26,7 +26,7 @@ from manor.vagga.finish import finish
 from manor.vagga.flatten import Method, flatten
 from manor.vagga.guest import Guest
 from manor.vagga.id_ranges import Maps, format_map
-from manor.vagga.layers import Layer, LayerStore, layer_key
+from manor.vagga.layers import Layer, LayerStore, layer_key, mark_synced
 from manor.vagga.machine import architecture
 from manor.vagga.settings import Settings
 from manor.vagga.state import BuildState
@@ -277,6 +277,7 @@ class Builder:
         (work / "gid_map").write_text(format_map(order.maps.gids))
         (work / LAST_USE).touch()
         sync_file_system(work)
+        mark_synced(done.layers)
         order.store.commit(work, order.store.image(order.name, version))
         self._report(version)
         return version

@@ -220,10 +220,12 @@ class Images:
             remove_images([previous], self.containers.values())
 
     def _check_deployment(self, name: str, image: Image) -> None:
-        if name == "deploy" or name.startswith("deploy-"):
-            from manor.vagga.deployment import deployment_warnings
+        from manor.vagga.deployment import deployment_warnings, is_deployment
 
-            for text in deployment_warnings(image.root):
+        if is_deployment(name):
+            layers = image.meta().layers
+            base = self.store.layers / layers[0] / "diff" if layers else None
+            for text in deployment_warnings(image.root, base):
                 warn(f"{name}: {text}")
 
 

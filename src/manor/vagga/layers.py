@@ -3,6 +3,9 @@
 A layer's key is made of everything that its content depends on, so a layer that is there can be used without a look
 into it. A layer also remembers which very layer it was made upon (`parent`, by the identity of that layer, not its
 key): were the lower one cleaned away and made again, the files might differ from what this one was laid over.
+
+Making a layer does not wait for the disk. One sync, when the image is committed, covers all layers of a build, which
+are marked then; an unmarked layer is believed only within the boot that made it, since a power cut may have torn it.
 """
 
 from __future__ import annotations
@@ -11,14 +14,15 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from manor.vagga.durable import locked, remove_tree, sync_file_system, temporary, write_atomic
+from manor.kernel import process
+from manor.vagga.durable import locked, remove_tree, temporary, write_atomic
 from manor.vagga.hasher import Hasher
 from manor.vagga.id_ranges import Maps, format_map
 from manor.vagga.machine import architecture
@@ -26,6 +30,7 @@ from manor.vagga.state import BuildState
 
 FORMAT: Final = "layer 1"
 KEY_DIGITS: Final = 32
+SYNCED: Final = "synced"
 WHITEOUT_MARKS: Final = ("user.overlay.opaque", "user.overlay.whiteout")
 OVERLAY_PREFIX: Final = "user.overlay."
 
@@ -33,6 +38,7 @@ OVERLAY_PREFIX: Final = "user.overlay."
 class LayerMeta(msgspec.Struct, frozen=True, kw_only=True):
     """meta.json of a layer."""
 
+    boot: str
     step: str
     chain: str
     identity: str
@@ -69,22 +75,20 @@ class LayerStore:
 
     def find(self, key: str, parent: str) -> Layer | None:
         """The layer of that key, if it was made upon that parent."""
-        directory = self.directory / key
-        try:
-            meta = msgspec.json.decode((directory / "meta.json").read_bytes(), type=LayerMeta)
-        except (OSError, msgspec.MsgspecError):
-            return None
-        if meta.parent != parent:
+        layer = self.get(key)
+        if layer is None or layer.meta.parent != parent:
             return None
         with contextlib.suppress(OSError):
-            os.utime(directory / "last_use")
-        return Layer(key, directory, meta)
+            os.utime(layer.directory / "last_use")
+        return layer
 
     def get(self, key: str) -> Layer | None:
         """The layer of that key, whatever it was made upon."""
         try:
             meta = msgspec.json.decode((self.directory / key / "meta.json").read_bytes(), type=LayerMeta)
         except (OSError, msgspec.MsgspecError):
+            return None
+        if meta.boot != process.boot_id() and not (self.directory / key / SYNCED).exists():
             return None
         return Layer(key, self.directory / key, meta)
 
@@ -109,15 +113,20 @@ class LayerStore:
     def commit(
         self, unfinished: Path, key: str, *, step: str, chain: str, parent: str, seconds: float, state: BuildState
     ) -> Layer:
-        """Clean the marks of overlayfs and late times off a diff, make it durable, give it its name."""
+        """Clean the marks of overlayfs and late times off a diff, and give the layer its name."""
         remove_tree(unfinished / "work")
         settle(unfinished / "diff", state.epoch_or_default)
         meta = LayerMeta(
-            step=step, chain=chain, identity=secrets.token_hex(8), parent=parent, seconds=seconds, state=state.copy()
+            boot=process.boot_id(),
+            step=step,
+            chain=chain,
+            identity=secrets.token_hex(8),
+            parent=parent,
+            seconds=seconds,
+            state=state.copy(),
         )
         write_atomic(unfinished / "meta.json", msgspec.json.encode(meta))
         (unfinished / "last_use").touch()
-        sync_file_system(unfinished)
         final = self.directory / key
         if final.exists():
             old = unfinished.with_name(unfinished.name.replace(key, f"old-{key}"))
@@ -127,6 +136,12 @@ class LayerStore:
         else:
             os.rename(unfinished, final)
         return Layer(key, final, meta)
+
+
+def mark_synced(layers: Iterable[Layer]) -> None:
+    """Called when the file system has been synced after the layers were made."""
+    for layer in layers:
+        (layer.directory / SYNCED).touch()
 
 
 def settle(diff: Path, epoch: int) -> None:

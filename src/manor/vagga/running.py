@@ -202,8 +202,9 @@ class _Launcher:
         init_fd = 4 if fds else 3
         if launch.pid1 != "exec" or launch.external_uid is not None:
             fds[init_fd] = init
+            closed = [number for number, fd in enumerate(launch.stdio) if fd is None]
             options = init_arguments(
-                close=[init_fd, *closed_gaps(fds)],
+                close=[*closed, init_fd, *closed_gaps(fds)],
                 wait_all=launch.pid1 == "wait-all-children",
                 execute_in_place=launch.pid1 == "exec",
                 user=(launch.uid, launch.gid, *launch.groups) if launch.external_uid is not None else (),
