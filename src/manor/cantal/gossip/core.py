@@ -256,9 +256,10 @@ class Gossip:
         self._exchange.compare(turn)
 
     def _try_gone(self, _: None, turn: Turn) -> None:
-        pause_s = self._node.numbers.dead_probe_s(len(self._node.members)) * (0.5 + self._node.rng.random())
-        self._node.timers.at(turn.now + pause_s, self._try_gone)
-        self._probing.try_gone(turn)
+        numbers, chance = self._node.numbers, self._node.rng.random
+        self._node.timers.at(turn.now + numbers.dead_probe_interval * (0.5 + chance()), self._try_gone)
+        if chance() < numbers.dead_probe_chance(len(self._node.members)):
+            self._probing.try_gone(turn)
 
     def _retry_stored(self, _: None, turn: Turn) -> None:
         self._node.timers.at(turn.now + self._node.numbers.seed_retry, self._retry_stored)

@@ -125,9 +125,9 @@ class GossipNumbers(msgspec.Struct, frozen=True, kw_only=True):
         longest = self.suspicion_max if self.suspicion_max is not None else 6 * self.suspicion_min
         return longest - (longest - self.suspicion_min) * math.log(confirmed + 1) / math.log(wanted + 1)
 
-    def dead_probe_s(self, members: int) -> float:
-        """About three dead members a second are tried in the whole cluster, whatever its size."""
-        return self.dead_probe_interval * max(1.0, members / 30)
+    def dead_probe_chance(self, members: int) -> float:
+        """Whether a node tries a dead member this time: about three a second in a whole cluster of any size."""
+        return min(1.0, 30 / max(members, 1))
 
 
 DEFAULTS: Final = GossipNumbers()
