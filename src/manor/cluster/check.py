@@ -30,10 +30,12 @@ class CheckFailed(ManorError):
 class Figures:
     """What was measured, in the order of measuring; the table at the end."""
 
+    report: Callable[[str], None]  # told of each as it comes
     rows: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, what: str, value: str) -> None:
         self.rows.append((what, value))
+        self.report(f"{what}: {value}")
 
     def seconds(self, what: str, value: float) -> None:
         self.add(what, f"{value:.1f} s")
@@ -45,8 +47,8 @@ class Check:
     def __init__(self, tutorial: Tutorial, figures: Figures, report: Callable[[str], None]) -> None:
         self.tutorial = tutorial
         self.cluster = tutorial.cluster
-        self.figures = figures
         self.report = report
+        self.figures = figures
 
     def run(self) -> None:
         self.sign_on_one_node_and_read_on_another()

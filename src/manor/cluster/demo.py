@@ -44,14 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.execvp("sudo", ["sudo", "--", sys.executable, "-m", "manor.cluster.demo", *(argv or sys.argv[2:])])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    figures = Figures()
+    say = Progress()
+    figures = Figures(say)
     try:
         with only_one(DIRECTORY):
             found = clean(DIRECTORY)
             if options.clean:
                 print("taken away" if found else "nothing was left")
                 return 0
-            return run(options, figures)
+            return run(options, figures, say)
     except Stopped:
         print("\nmanor demo: stopped, nothing is left behind")
         return 0 if not options.check else 1
@@ -76,9 +77,14 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def stop(_number: int, _frame: FrameType | None) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # taking down is not to be interrupted by impatience
+    finish_undisturbed()
     raise Stopped
+
+
+def finish_undisturbed() -> None:
+    """Taking down is not to be interrupted by impatience; `--clean` is for those who use KILL."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -94,8 +100,7 @@ def only_one(directory: Path) -> Iterator[None]:
         yield
 
 
-def run(options: argparse.Namespace, figures: Figures) -> int:
-    say = Progress()
+def run(options: argparse.Namespace, figures: Figures, say: Progress) -> int:
     cluster = Cluster.create(DIRECTORY, label=LABEL, count=options.nodes, kept=KEPT)
     try:
         tutorial = Tutorial(cluster, PROJECT, say.detail)
@@ -113,7 +118,11 @@ def run(options: argparse.Namespace, figures: Figures) -> int:
 
         show_until_stopped(tutorial)
         return 0
+    except (ManorError, OSError) as error:
+        say(f"failed: {error}")
+        raise
     finally:
+        finish_undisturbed()
         if options.keep:  # after a failure too: whoever keeps it wants to look
             print("The cluster goes on; `manor demo --clean` ends it.")
         else:
