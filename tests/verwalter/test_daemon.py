@@ -125,6 +125,7 @@ def test_two_sides_that_were_cut_give_both_their_schedules_to_the_next_round(tmp
         until(has_both, "both schedules")
 
 
+@pytest.mark.case("verwalter-35")
 def test_a_role_is_rendered_everywhere_once_and_again_only_where_something_changed(tmp_path: Path) -> None:
     with running_cluster(tmp_path, *THREE) as cluster:
         leader = cluster.wait_leader()

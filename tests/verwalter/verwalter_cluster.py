@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from manor.kernel import process
 from manor.verwalter.fake_cantal import fake_id
 
 DEADLINE_S = 40.0
@@ -142,17 +143,27 @@ class Cluster:
         self.cantals[name] = subprocess.Popen([sys.executable, "-c", code])
 
     def stop_cantal(self, name: str) -> None:
-        process = self.cantals.pop(name)
-        process.kill()
-        process.wait()
+        cantal = self.cantals.pop(name)
+        cantal.kill()
+        cantal.wait()
 
     def signal(self, name: str, number: int) -> None:
         os.kill(self.processes[name].pid, number)
 
     def kill(self, name: str) -> None:
-        process = self.processes.pop(name)
-        process.kill()
-        process.wait()
+        daemon = self.processes.pop(name)
+        daemon.kill()
+        daemon.wait()
+
+    def worker_pid(self, name: str) -> int | None:
+        """The process the scheduler runs in."""
+        for pid in process.children(self.processes[name].pid):
+            if b"worker.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        return None
+
+    def kill_pid(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
 
     def ask(self, name: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and document; status 0 where nobody answers."""
@@ -201,11 +212,11 @@ class Cluster:
         return (self.directory / name / "daemon.txt").read_text()
 
     def close(self) -> None:
-        for process in (*self.processes.values(), *self.cantals.values()):
+        for child in (*self.processes.values(), *self.cantals.values()):
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait()
+                child.send_signal(signal.SIGCONT)
+                child.kill()
+            child.wait()
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -31,7 +31,7 @@ from manor.verwalter.election import (
     Vote,
     VoteAll,
 )
-from manor.verwalter.election.machine import Follower, Leader
+from manor.verwalter.election.machine import Leader
 from manor.verwalter.election.messages import Action as ElectionAction
 from manor.verwalter.election.messages import Message, NodeId
 from manor.verwalter.identity import Identity
@@ -43,6 +43,7 @@ from manor.verwalter.rounds import RoundClock, RoundTimes
 from manor.verwalter.schedule import Envelope, Stamp
 from manor.verwalter.settings import Settings
 from manor.verwalter.state_files import DiskTrouble, ElectionState, Storage
+from manor.verwalter.succession import NOTHING, Succession
 from manor.verwalter.transport import Adopt, Fetch, FetchNumbers, ParentsReady, Transport
 from manor.verwalter.transport.core import Action as TransportAction
 
@@ -127,7 +128,6 @@ class Node:
         self._window = ReplayWindow()
         self._logged_at: dict[str, float] = {}
         self._misshapen: dict[str, str | None] = {}
-        self._led = 0  # how often this node had become leader when the transport was told
         self.round_logs: deque[str] = deque(maxlen=1)
         self._read_disk(now)
 
@@ -151,6 +151,7 @@ class Node:
         self.election = Election(self.identity.id, times.numbers(), rng, now, state.epoch, state.voted_for)
         numbers = FetchNumbers(prefetch_min_s=fetch.prefetch_min, prefetch_max_s=fetch.prefetch_max)
         self.transport = Transport(self.identity.id, rng, envelope, numbers)
+        self._succession = Succession(self.election, self.transport)
 
     # What happens.
 
@@ -355,6 +356,7 @@ class Node:
 
     def _packet(self, message: Message) -> bytes:
         self._seq += 1
+        stamp = self.transport.next_pong_stamp() if isinstance(message, Pong) else self.transport.stamp
         packet = Packet(
             sender=self.identity.id,
             message=message,
@@ -362,49 +364,36 @@ class Node:
             dc=self.identity.dc,
             boot=self._boot,
             seq=self._seq,
-            schedule=self.transport.stamp,
+            schedule=stamp,
             errors=self.errors_counted() if isinstance(message, Pong) else 0,
         )
         return encode(packet, self.packet_keys)
 
     def _follow_election(self, now: float) -> None:
         """Tell the transport, and whoever waits for rounds or actions, who leads."""
-        election = self.election
-        state = election.state
-        if isinstance(state, Leader):
-            if election.counts["became_leader"] != self._led:
-                self._led = election.counts["became_leader"]
-                self._end_leadership()
-                self.reports.clear()
-                log.warning("leader.self epoch=%s", election.epoch)
-                self._carry(self.transport.leads(self.membership.responsive, now))
-        elif isinstance(state, Follower):
+        change = self._succession.look(self.membership.responsive, now)
+        if change.ended:
             self._end_leadership()
-            if self.transport.follows_other_than(state.leader):
-                log.warning("leader.other epoch=%s leader=%s", election.epoch, state.leader)
-            self._carry(self.transport.follows(state.leader, now))
-        else:
-            self._end_leadership()
-            self.transport.lost()
-        if election.leader is not None:
+        if change is not NOTHING:
+            log.warning("leader.changed epoch=%s leader=%s", self.election.epoch, self.election.leader or "none")
+            self.outside.changed()
+        self._carry(change.actions)
+        if self.election.leader is not None:
             self.leader_seen_ms = int(time.time() * 1000)
-        if not isinstance(state, Leader):
+        if not self.is_leader:
             self.resign_requested = False
-            self.reports.clear()
 
     def _end_leadership(self) -> None:
-        if self.leadership is None:
-            return
         self.leadership = None
-        for domain in ("scheduler", "metrics"):
-            self.errors.pop(domain, None)
+        self.reports.clear()
+        self.errors.pop("scheduler", None)
         self.set_misshapen("round", None)
         lost = self.actions.lose_all()
-        log.warning("leader.lost epoch=%s reason=%s", self.election.epoch, self.election.changes[-1].reason)
+        log.warning("leader.resigned epoch=%s reason=%s", self.election.epoch, self.election.changes[-1].reason)
         if lost:
             log.warning("actions.lost ids=%s", ",".join(lost))
 
-    def _carry(self, actions: list[TransportAction]) -> None:
+    def _carry(self, actions: Sequence[TransportAction]) -> None:
         for action in actions:
             match action:
                 case Fetch(source=source):

@@ -3,7 +3,8 @@
 I1 epochs never fall, and the disk is never older than a vote; I2 one target an epoch; I3 a leader won with a majority
 of the nodes it knows; I4 it does not stay without one; I5 a whole network has one leader whom all follow; I6 so has
 each component that may; I7 two leaders who reach each other do not coexist; I8, I9, I10 a healthy leader stays; I12 it
-does not shout. I11 is watched where schedules travel, I13 by a test that forbids the machine everything else.
+does not shout; I11 no schedule of a side gets lost when sides meet. I13 is held by a test that forbids the machine
+everything else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from manor.verwalter.election.machine import Follower, Leader, needed_votes
 from manor.verwalter.election.messages import NodeId
 from manor.verwalter.election.scenario import ClockJump, Event, Flap
+from manor.verwalter.schedule import Envelope
 
 if TYPE_CHECKING:
     from manor.verwalter.election.simulation import SimulatedNode, World
@@ -23,6 +25,7 @@ TRANSCRIPT_LINES = 2_000  # the end is what explains a failure; longer ones nobo
 SETTLE_LIMIT_S = 60.0  # in all seeds; 20 s in 99 of 100 is judged over many runs
 TWO_LEADERS_LIMIT_S = 5.0
 LOSS_WITH_LIVENESS = 0.1
+FACTS_SETTLED_AFTER_S = 60.0  # an election, downloads that are tried again, some rounds
 MINORITY_SEEN_AFTER_S = 75.0 + 10.0 + 5.0  # silence, cantal's agreement, a poll and a message time-out
 
 
@@ -65,6 +68,7 @@ class Watch:
         self._disturbed_at = 0.0
         self._calm_leader: NodeId | None = None
         self._calm_changes: list[float] = []
+        self._lasting: dict[NodeId, set[str]] = {}  # facts each node had when it was last disturbed
 
     # What nodes and the world report.
 
@@ -77,6 +81,7 @@ class Watch:
         """The node lost its `election.json`, and with it what binds it."""
         for key in [key for key in self._targets if key[0] == node.id]:
             del self._targets[key]
+        self._lasting.pop(node.id, None)
 
     def persisted(self, node: SimulatedNode, epoch: int) -> None:
         if epoch < node.disk.epoch:
@@ -117,7 +122,19 @@ class Watch:
         self._check_pairs(now)
         self._check_components(now)
 
+    def parents_ready(
+        self,
+        node: SimulatedNode,
+        parents: tuple[Envelope, ...],
+        left_out: tuple[str, ...],
+        missing: tuple[tuple[str, tuple[NodeId, ...]], ...],
+    ) -> None:
+        hashes = ", ".join(parent.hash[:6] for parent in parents) or "none"
+        lost = ", ".join(hash[:6] for hash in (*left_out, *(hash for hash, _ in missing)))
+        self._write(f"{node.id} begins rounds with parents {hashes}; without {lost or 'none'}")
+
     def finish(self) -> None:
+        self._check_facts()
         for node in self.world.leaders():
             self._check_pings(node)
         self._note_settled()
@@ -209,6 +226,24 @@ class Watch:
         if beats > allowed:
             self._complain("I12", f"{node.id} pinged {beats} times in {self.world.clock.now - since:.1f} s")
 
+    def _check_facts(self) -> None:
+        """I11: what any living node's schedule knew is in the leader's, once all have met and settled."""
+        world = self.world
+        leaders = world.leaders()
+        calm_s = world.clock.now - self._disturbed_at
+        if len(leaders) != 1 or world.sides or world.cuts or world.flapping or calm_s < FACTS_SETTLED_AFTER_S:
+            return
+        owned = leaders[0].transport.owned
+        if owned is None:
+            return
+        known = set(owned.data["facts"])
+        for node in world.living():
+            schedule = node.transport.last_known
+            lost = set(schedule.data["facts"]) - known if schedule is not None else set()
+            lost |= self._lasting.get(node.id, set()) - known
+            if lost:
+                self._complain("I11", f"{leaders[0].id} does not know what {node.id} knew: {sorted(lost)[:5]}")
+
     # Small things.
 
     def _components(self) -> Iterator[frozenset[NodeId]]:
@@ -236,6 +271,10 @@ class Watch:
     def _disturb(self) -> None:
         self._note_settled()
         self._settling.clear()
+        for node in self.world.living():
+            schedule = node.transport.last_known
+            if schedule is not None:
+                self._lasting[node.id] = set(schedule.data["facts"])
         self._disturbed_at = self.world.clock.now
         self._calm_leader = None
         self._calm_changes = []

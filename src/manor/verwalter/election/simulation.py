@@ -1,8 +1,10 @@
 """The election in a made-up world: virtual time, a seeded network, crashes, stalls, clocks that jump, a late cantal.
 
 Theory of operation. Every node runs the real machine and the real membership. What cantal would answer is derived from
-the state of the world some seconds ago (gossip needs that long to agree). `World` carries out the events of a scenario,
-`Watch` (in `invariants.py`) looks at every step and complains; equal arguments give equal histories.
+the state of the world some seconds ago (gossip needs that long to agree). The nodes also run the real transport of
+schedules with a toy scheduler: a schedule is a set of facts, a round unites those of its parents and now and then adds
+one, so that a fact that is missing at the end shows a parent that got lost. `World` carries out the events of a
+scenario, `Watch` (in `invariants.py`) looks at every step and complains; equal arguments give equal histories.
 """
 
 from __future__ import annotations
@@ -45,17 +47,28 @@ from manor.verwalter.election.scenario import (
     Stall,
 )
 from manor.verwalter.membership import CantalAnswer, CantalPeer, Member, Membership, Rights
+from manor.verwalter.schedule import Envelope, Stamp, descent, hash_of, in_order
+from manor.verwalter.succession import Succession
+from manor.verwalter.transport.core import Action as TransportAction
+from manor.verwalter.transport.core import Adopt, Fetch, ParentsReady, StableLeader, Transport
 
 CANTAL_AGREES_AFTER_S = 10.0  # gossip calls a silent member dead within about this time
 POLL_EVERY_S = 1.0
+STALE_FELT_S = 6.0  # a view is lost up to a poll after cantal returned; then followers wait for their message time-out
 START_WITHIN_S = 1.0  # the nodes of a cluster are switched on within this time
 WALL_AT_START_MS = 1_773_479_702_000
-TRANSCRIPT_LINES = 400
+ROUND_EVERY_S = 5.0
+NEW_FACT_SHARE = 0.2  # of rounds
+DOWNLOAD_S = 0.05
+DOWNLOAD_TIMEOUT_S = 3.0
 
 
 def node_name(number: int) -> NodeId:
     """Scenario name `n1` is the node with this id: ids are hexadecimal and sort as the numbers do."""
     return f"{number:08x}"
+
+
+Packet = tuple[Message, Stamp | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +82,12 @@ class _Sight:
 
 @dataclass(slots=True)
 class _Disk:
-    """`election.json` of one node."""
+    """`election.json` and `schedule.json` of one node."""
 
     epoch: int = 0
     voted_for: NodeId | None = None
     members: tuple[Member, ...] = ()
+    schedule: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +119,10 @@ class SimulatedNode:
     stale_until: float = 0.0
     election: Election = field(init=False)
     membership: Membership = field(init=False)
-    _waiting: deque[tuple[Message, NodeId]] = field(default_factory=deque)
+    transport: Transport = field(init=False)
+    _succession: Succession = field(init=False)
+    _parents: tuple[Envelope, ...] = ()
+    _waiting: deque[tuple[Packet, NodeId]] = field(default_factory=deque)
     _wakes_at: float = float("inf")
     _answer: CantalAnswer | None = None
     _answer_of: _Sight | None = None
@@ -120,6 +137,8 @@ class SimulatedNode:
         self.election = Election(
             self.id, self.world.scenario.numbers, self.rng, now, self.disk.epoch, self.disk.voted_for
         )
+        self.transport = Transport(self.id, self.rng, self.disk.schedule)
+        self._succession = Succession(self.election, self.transport)
         self.world.network.attach(self.id, self.receive)
         self._poll(self.life)
         self._plan_wake()
@@ -132,13 +151,18 @@ class SimulatedNode:
     def view(self) -> View:
         return self.membership.view(self.world.clock.now, self.world.scenario.rights)
 
-    def receive(self, message: Message, source: NodeId) -> None:
+    def receive(self, packet: Packet, source: NodeId) -> None:
         if self.world.clock.now < self.stalled_until:
-            self._waiting.append((message, source))
+            self._waiting.append((packet, source))
             return
-        now = self.world.clock.now
+        now, (message, stamp) = self.world.clock.now, packet
         self.membership.hear(source, now)
         self._perform(self.election.receive(message, source, now, self.view()))
+        if isinstance(message, Ping):
+            if self.election.leader == source:
+                self._carry(self.transport.announced(source, stamp, now))
+        elif isinstance(message, Pong) and isinstance(self.election.state, Leader):
+            self._carry(self.transport.ponged(source, stamp, now))
 
     def wake_from_stall(self) -> None:
         """The operating system does not say what it gives first: the timers or what lies in the socket."""
@@ -188,9 +212,10 @@ class SimulatedNode:
         now = self.world.clock.now
         if self.up and now >= self.stalled_until:
             self._perform(self.election.tick(now, self.view()))
+            self._carry(self.transport.tick(now))
 
     def _perform(self, actions: Iterable[Action]) -> None:
-        send, network = self.world.network.send, self.world.network
+        send = self.world.network.send
         for action in actions:
             match action:
                 case Persist(epoch, voted_for):
@@ -198,24 +223,67 @@ class SimulatedNode:
                     self.disk.epoch, self.disk.voted_for = epoch, voted_for
                 case PingAll(epoch):
                     self.world.watch.pinged(self)
+                    ping = (Ping(epoch), self.transport.stamp)
                     for peer in self.membership.peers:
-                        send(self.id, peer, Ping(epoch))
+                        send(self.id, peer, ping)
                 case VoteAll(epoch, answered):
                     self.world.watch.voted(self, epoch, self.id)
+                    vote = (Vote(epoch, self.id), self.transport.stamp)
                     for peer in self.membership.peers:
                         if peer not in answered:
-                            send(self.id, peer, Vote(epoch, self.id))
+                            send(self.id, peer, vote)
                 case Confirm(epoch, target):
                     self.world.watch.voted(self, epoch, target)
-                    network.send(self.id, target, Vote(epoch, target))
+                    send(self.id, target, (Vote(epoch, target), self.transport.stamp))
                 case SendPong(epoch, leader):
-                    network.send(self.id, leader, Pong(epoch))
+                    send(self.id, leader, (Pong(epoch), self.transport.next_pong_stamp()))
         self.world.watch.stepped(self)
+        self._carry(self._succession.look(self.membership.responsive, self.world.clock.now).actions)
         self._plan_wake()
+
+    def _carry(self, actions: Iterable[TransportAction]) -> None:
+        for action in actions:
+            match action:
+                case Fetch():
+                    self.world.download(self, action)
+                case Adopt(envelope, _):
+                    self.disk.schedule = envelope
+                case ParentsReady(parents, left_out, missing):
+                    self.world.watch.parents_ready(self, parents, left_out, missing)
+                    self._parents = parents
+                    self._round(self.life, self.election.counts["became_leader"])
+        if actions:
+            self._plan_wake()
+
+    def _round(self, life: int, leadership: int) -> None:
+        """Every five seconds while this leadership lasts: unite the parents, sometimes add something."""
+        still = life == self.life and leadership == self.election.counts["became_leader"]
+        if not still or not isinstance(self.transport.state, StableLeader):
+            return
+        if self.world.clock.now >= self.stalled_until:
+            own, late = self.transport.owned, self.transport.take_late_parents()
+            parents = in_order(own, late) if own is not None else in_order(None, (*self._parents, *late))
+            facts = {fact for parent in parents for fact in parent.data["facts"]}
+            if not facts or self.rng.random() < NEW_FACT_SHARE:
+                facts.add(self.world.new_fact(self.id))
+            data = {"facts": sorted(facts)}
+            hash = hash_of(data)
+            ancestors = tuple(ancestor for ancestor in descent(parents) if ancestor[0] != hash)
+            now_ms = WALL_AT_START_MS + int(1000 * self.world.clock.now)
+            envelope = Envelope(
+                hash=hash,
+                timestamp=now_ms,
+                origin=self.id,
+                epoch=self.election.epoch,
+                ancestors=ancestors,
+                data=data,
+            )
+            self._carry(self.transport.published(envelope))
+        self.world.clock.after(ROUND_EVERY_S, lambda: self._round(life, leadership))
 
     def _plan_wake(self) -> None:
         """One timer at a time: when it fires too early, because a ping moved the deadline, it is set again."""
-        wake_at = self.election.wake_at
+        wake_at = min(self.election.wake_at, self.transport.wake_at)
         if wake_at < self._wakes_at:
             self._wakes_at = wake_at
             life = self.life
@@ -225,9 +293,10 @@ class SimulatedNode:
         if life != self.life or planned != self._wakes_at:
             return
         self._wakes_at = float("inf")
-        if self.world.clock.now >= self.stalled_until and self.world.clock.now >= self.election.wake_at:
+        now = self.world.clock.now
+        if now >= self.stalled_until and now >= min(self.election.wake_at, self.transport.wake_at):
             self._tick()
-        elif self.world.clock.now >= self.stalled_until:
+        elif now >= self.stalled_until:
             self._plan_wake()
 
 
@@ -247,6 +316,7 @@ class World:
         self.cuts: set[tuple[NodeId, NodeId]] = set()
         self.busy_until = 0.0  # stalls and stale views last until then
         self.flapping: dict[NodeId, float] = {}  # until when
+        self._facts = 0
         self._sights = [_Sight(float("-inf"), frozenset(), {})]
         ids = [node_name(number) for number in range(1, nodes + 1)]
         self.nodes = {id: SimulatedNode(id, self, random.Random(rng.random())) for id in ids}
@@ -275,6 +345,29 @@ class World:
             if sight.since <= moment:
                 return sight
         return self._sights[0]
+
+    def download(self, asker: SimulatedNode, order: Fetch) -> None:
+        """Over another way than packets: it arrives, or fails after three seconds."""
+        holder, life = self.nodes[order.source], asker.life
+
+        def arrive() -> None:
+            found = holder.transport.shelf.get(order.hash) if holder.up else None
+            if life != asker.life:
+                return
+            if found is None or not self.reach_each_other(asker.id, holder.id):
+                self.clock.after(DOWNLOAD_TIMEOUT_S, fail)
+            else:
+                asker._carry(asker.transport.fetched(found, order.source, self.clock.now))
+
+        def fail() -> None:
+            if life == asker.life:
+                asker._carry(asker.transport.failed(order.hash, order.source, self.clock.now))
+
+        self.clock.after(DOWNLOAD_S, arrive)
+
+    def new_fact(self, node: NodeId) -> str:
+        self._facts += 1
+        return f"{self._facts}:{node}"
 
     def _sample(self) -> None:
         self.watch.sample()
@@ -322,7 +415,7 @@ class World:
                 self.clock.after(for_s, node.wake_from_stall)
             case Stale(node=name, for_s=for_s):
                 self._node(name).stale_until = self.clock.now + for_s
-                self._busy(for_s)
+                self._busy(for_s + STALE_FELT_S)
             case Flap():
                 self.flapping[self._id(event.node)] = event.until_s
                 self._flap(event, off=True)

@@ -28,6 +28,8 @@ SPREAD_ABOVE_NODES: Final = 50
 LATE_PARENTS_MAX: Final = 8  # in one round
 LATE_TRIES: Final = 3
 HOLDERS_MAX: Final = 32  # remembered for one hash; more would not make it easier to get
+UNMERGED_TOLD: Final = 5  # pongs that name a schedule its leader did not descend from: one may get lost
+UNMERGED_MAX: Final = 8
 HASHES_MAX: Final = 64  # distinct schedules fetched by one new leader
 
 
@@ -127,6 +129,7 @@ class Transport:
         self._collected: dict[str, Envelope] = {}
         self._late: dict[str, Envelope] = {}
         self._tried: set[str] = set()  # foreign hashes that had their chance in this leadership
+        self._unmerged: deque[list[Stamp]] = deque(maxlen=UNMERGED_MAX)
         self._own_hashes: deque[tuple[str, int]] = deque(maxlen=OWN_KEPT)
         if last_known is not None:
             self.shelf.put(last_known)
@@ -145,9 +148,6 @@ class Transport:
         self._forget()
         self.state = Replicating(leader)
         return []
-
-    def follows_other_than(self, leader: NodeId) -> bool:
-        return not (isinstance(self.state, Replicating) and self.state.leader == leader)
 
     def lost(self) -> None:
         """There is no leader."""
@@ -198,6 +198,7 @@ class Transport:
             if envelope.origin != self.state.leader:
                 return self.failed(envelope.hash, source, now)
             del self._wanted[envelope.hash]
+            self._note_unmerged(envelope)
             self._become_known(envelope)
             self.stable = envelope
             return [Adopt(envelope, is_new=True)]
@@ -251,12 +252,7 @@ class Transport:
         moments = [self._next_request(wanted) for wanted in self._wanted.values()]
         state = self.state
         if isinstance(state, Prefetching):
-            if state.graceful:
-                moments.append(state.since + self._numbers.prefetch_min_s)
-                if state.expected <= state.heard:
-                    moments.append(state.since + LISTEN_AT_LEAST_S)
-            else:
-                moments.append(state.since + self._numbers.prefetch_max_s)
+            moments.append(self._end_of_phase(state))
         return min(moments, default=float("inf"))
 
     @property
@@ -265,6 +261,15 @@ class Transport:
         if isinstance(self.state, Prefetching | StableLeader):
             return None if self.owned is None else self.owned.stamp
         return None if self.last_known is None else self.last_known.stamp
+
+    def next_pong_stamp(self) -> Stamp | None:
+        """As `stamp`; but a schedule that was replaced by one of other descent is named a few times more, so that the
+        leader gets to know of it even where packets are lost."""
+        while self._unmerged:
+            if self._unmerged[0]:
+                return self._unmerged[0].pop()
+            self._unmerged.popleft()
+        return self.stamp
 
     @property
     def schedule_status(self) -> str:
@@ -297,6 +302,11 @@ class Transport:
         self._late.clear()
         self._tried.clear()
         self._own_hashes.clear()
+
+    def _note_unmerged(self, newer: Envelope) -> None:
+        old = self.last_known
+        if old is not None and old.hash != newer.hash and old.hash not in dict(newer.ancestors):
+            self._unmerged.append([old.stamp] * UNMERGED_TOLD)
 
     def _become_known(self, envelope: Envelope) -> None:
         self.last_known = envelope
@@ -358,14 +368,18 @@ class Transport:
         joined = min(wanted.running.values()) + JOIN_AFTER_S if wanted.running else 0.0
         return max(wanted.not_before, rested, joined)
 
+    def _end_of_phase(self, state: Prefetching) -> float:
+        if not state.graceful:
+            return state.since + self._numbers.prefetch_max_s
+        all_heard = state.expected <= state.heard
+        return state.since + (LISTEN_AT_LEAST_S if all_heard else self._numbers.prefetch_min_s)
+
     def _end_prefetching(self, state: Prefetching, now: float) -> list[Action]:
-        waited_s = now - state.since
         if state.graceful:
-            all_heard = state.expected <= state.heard and waited_s >= LISTEN_AT_LEAST_S
-            if not all_heard and waited_s < self._numbers.prefetch_min_s:
+            if now < self._end_of_phase(state):
                 return []
             self.state = state = Prefetching(state.since, state.expected, state.heard, graceful=False)
-        if self._wanted and waited_s < self._numbers.prefetch_max_s:
+        if self._wanted and now < self._end_of_phase(state):
             return []
         parents, left_out = true_parents(self.last_known, self._collected.values())
         missing = tuple((wanted.hash, tuple(wanted.holders)) for wanted in self._wanted.values())
