@@ -58,6 +58,7 @@ class Agent:
         host: str = "127.0.0.1",
         port: int | None = None,
         namespace: str | None = None,
+        flags_of_tests: bool = True,
     ) -> None:
         """`namespace`: path of the network namespace it runs in and is asked in."""
         self.host = host
@@ -65,10 +66,13 @@ class Agent:
         self.id = f"{number:032x}"
         self.directory = directory
         self.log = directory / f"agent-{number}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._namespace = namespace
         (directory / "config").mkdir(exist_ok=True)
-        self._command = [
-            *(("nsenter", f"--net={namespace}") if namespace else ()),
-            AGENT,
+        self._command = [*(("nsenter", f"--net={namespace}") if namespace else ()), AGENT, *flags]
+        if not flags_of_tests:
+            return
+        self._command += [
             "--host",
             host,
             "--port",
@@ -81,10 +85,7 @@ class Agent:
             str(directory / "config"),
             "--interval",
             "200",
-            *flags,
         ]
-        self.process: subprocess.Popen[bytes] | None = None
-        self._namespace = namespace
 
     @property
     def address(self) -> str:
