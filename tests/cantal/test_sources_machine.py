@@ -334,3 +334,23 @@ def test_a_sleeper_shows_what_it_is() -> None:
         (process,) = (p for p in machine.scanner.processes.known() if str(p.pid) == program.pid)
         assert process.command_line == "sleep\x00600\x00" and process.name == "sleep"
         assert process.io_available
+
+
+def test_file_systems_and_temperatures_are_read_aside_and_repeated(made_up: MadeUp) -> None:
+    made_up.put(
+        "/proc/self/mountinfo",
+        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 1 8:1 /x /mnt rw - ext4 /dev/sda1 rw\n"
+        "22 1 0:9 / /tmp rw - tmpfs tmpfs rw\n",
+    )
+    made_up.put("/sys/class/thermal/thermal_zone0/temp", "45500\n")
+    machine = scanned(made_up).scan()
+    reader = machine.scanner.slow._reader
+    assert reader is not None
+    reader.join(20)
+    machine.scan(2)
+    assert machine.now(zone="0") == {"temperature": 45.5}
+    disk = machine.now(mount="/", device="sda1")
+    assert (
+        disk["fs.total"] >= disk["fs.free"] >= disk["fs.available"] >= 0 and disk["fs.files"] >= disk["fs.files_free"]
+    )
+    assert machine.now(mount="/mnt", device="sda1") == machine.now(mount="/tmp", device="tmpfs") == {}

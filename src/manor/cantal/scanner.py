@@ -77,7 +77,7 @@ class Scanner:
             per_uid_max=scan.max_series_per_uid,
         )
         self.machine = Machine(MACHINE, facts, {"proc": options.proc_root, "sys": options.sys_root}, fds)
-        self.slow = SlowReadings(options, facts)
+        self.slow = SlowReadings(options)
         self.faults: dict[str, int] = {}  # by source: exceptions nobody expected
         self._own_series = OwnSeries()
         self._passes = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from manor.cantal.commands.pair import Unreadable, read_pair
 from manor.cantal.commands.shown import print_json
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     meta, values = pair_paths(options.path.removesuffix(".meta").removesuffix(".values"))
     try:
-        defects = read_pair(*map(_absolute, (meta, values))).defects
+        defects = read_pair(os.path.abspath(meta), os.path.abspath(values)).defects
     except Unreadable as error:
         if not options.json:
             raise
@@ -29,9 +30,3 @@ def run(options: argparse.Namespace) -> int:
         for defect in defects:
             print(f"{meta}:{defect.line}: {defect.text}")
     return 1 if defects else 0
-
-
-def _absolute(path: str) -> str:
-    from os.path import abspath
-
-    return abspath(path)

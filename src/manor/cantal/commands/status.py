@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
 def summary(status: dict[str, Any]) -> list[tuple[str, str]]:
     """What one wants to know first."""
     gossip, report, series = status.get("gossip"), status.get("self_report"), status["series"]
+    window = span(status["keep_history"])
     rows = [
         ("node", f"{status.get('name')} ({status.get('id')}), cantal {status['version']}"),
         ("running", f"since {ago(status['startup_time'])}, machine since {ago((status['boot_time'] or 0) * 1000)}"),
@@ -36,7 +37,7 @@ def summary(status: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "history",
-            f"{status['ticks']} ticks of {span(status['keep_history'])}, {series['fine']} series, {series['tip']} states",
+            f"{status['ticks']} ticks of {window}, {series['fine']} series, {series['tip']} states",
         ),
         ("cluster", _cluster(status, gossip)),
     ]

@@ -196,8 +196,8 @@ class ControlGroups:
     def _read(self, feed: Feed, table: SeriesTable) -> Samples:
         try:
             return feed.read(table)
-        except FileNotFoundError:  # the caller's business
-            raise
+        except FileNotFoundError:
+            raise  # for ever, unlike the others
         except OSError:  # the group is going, or the file does not work in its place (EOPNOTSUPP)
             return NO_SAMPLES
         except UnknownShape:

@@ -17,9 +17,9 @@ import re2
 
 from manor.cantal.options import CollectorOptions
 from manor.cantal.sources import filesystems
-from manor.cantal.sources.feed import NO_SAMPLES, Samples, together
-from manor.cantal.sources.file_source import Facts, floating
-from manor.cantal.store.frame import float_bits
+from manor.cantal.sources.feed import NO_BITS, NO_SAMPLES, Samples, together
+from manor.cantal.sources.file_source import floating
+from manor.cantal.store.frame import Bits, float_bits
 from manor.cantal.store.series import Columns, Series, SeriesTable
 from manor.kernel.mounts import parse_mount
 
@@ -32,24 +32,21 @@ class Repeated:
     """Values of the last reading; the columns stay while the names do."""
 
     def __init__(self) -> None:
-        self._names: list[Series] = []
-        self._columns = Columns(())
-        self._bits = np.zeros(0, np.uint64)
+        self._last: tuple[Columns, Bits] = Columns(()), NO_BITS  # exchanged as one: another thread puts
 
-    def put(self, names: list[Series], bits: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> None:
-        if names != self._names:
-            self._names, self._columns = names, Columns(names)
-        self._bits = bits
+    def put(self, names: list[Series], bits: Bits) -> None:
+        columns, _ = self._last
+        self._last = columns if columns.series == tuple(names) else Columns(names), bits
 
     def samples(self, table: SeriesTable) -> Samples:
-        columns, bits = self._columns, self._bits
-        return Samples(columns.ids(table), bits) if len(columns.series) == len(bits) else NO_SAMPLES
+        columns, bits = self._last
+        return Samples(columns.ids(table), bits)
 
 
 class SlowReadings:
     """Owns the thread; it lives only as long as a reading takes."""
 
-    def __init__(self, options: CollectorOptions, _facts: Facts) -> None:
+    def __init__(self, options: CollectorOptions) -> None:
         self._proc_root = options.proc_root
         self._sys_root = options.sys_root
         patterns = [re2.compile(pattern) for pattern in options.scan.mounts_ignore]
