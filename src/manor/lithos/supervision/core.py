@@ -50,6 +50,7 @@ class Supervisor:
         self._boot_id = boot_id
         self._starts_at_once = starts_at_once
         self._began_at = now
+        self._ticked_at = now
         self._stopping = False
         self._holding = False
         self._warned_missing: set[tuple[str, str]] = set()
@@ -131,6 +132,7 @@ class Supervisor:
 
     def tick(self, now: float) -> Actions:
         """Everything that is due."""
+        self._ticked_at = now
         actions: Actions = []
         for slot in sorted(self._slots.values(), key=lambda slot: slot.name):
             actions += self._due(slot, now)
@@ -138,8 +140,11 @@ class Supervisor:
         return actions
 
     def next_tick_at(self) -> float | None:
-        """When time alone will next have something to do; None: only an event can."""
-        return min(self._moments(), default=None)
+        """After a tick: when time alone will next have something to do; None: only an event can.
+
+        What was due by the last tick and is still there waits for an event, such as the readiness of another entry.
+        """
+        return min((moment for moment in self._moments() if moment > self._ticked_at), default=None)
 
     def _moments(self) -> Iterator[float]:
         for slot in self._slots.values():
