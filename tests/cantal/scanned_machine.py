@@ -140,6 +140,8 @@ class MadeUp:
 
     def process(self, pid: int, name: str = "prog", **numbers: Any) -> None:
         self.put(f"/proc/{pid}/stat", stat_line(pid, name, **numbers))
-        self.put(f"/proc/{pid}/status", f"Name:\t{pid}\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nVmSwap:\t4 kB\nNSpid:\t{pid}\n")
+        self.put(
+            f"/proc/{pid}/status", f"Name:\t{pid}\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nVmSwap:\t4 kB\nNSpid:\t{pid}\n"
+        )
         self.put(f"/proc/{pid}/cmdline", f"{name}\0--flag\0")
         self.put(f"/proc/{pid}/environ", "")
