@@ -194,6 +194,7 @@ def test_the_host_cannot_be_reached(machine: Machine) -> None:
     assert "no read" in said or "\n0\n" in said
 
 
+@pytest.mark.case("lithos-32")
 def test_sys_of_a_user_namespace_is_read_only_and_the_host_keeps_its_files(machine: Machine) -> None:
     maps = [{"inside": 0, "outside": 10_000, "count": 1000}]
     machine.sandbox("shop", **{"uid-map": maps, "gid-map": maps})

@@ -185,3 +185,86 @@ def test_an_adopted_container_is_retired_when_its_entry_is_gone(machine: Machine
     machine.signal(signal.SIGHUP)
     wait_until(lambda: machine.states() == {} and not any(Path(f"/proc/{pid}").exists() for pid in pids), "the end")
     assert "killed by signal SIGTERM[15]" in machine.output()
+
+
+@pytest.mark.case("lithos-46")
+def test_metrics_tell_what_happened(machine: Machine) -> None:
+    sleepers(machine)
+    os.kill(machine.pid("shop/web.0"), signal.SIGKILL)
+    wait_until(lambda: machine.instances()["shop/web.0"].restarts == 1)
+    machine.wait_states(web_0="ready", web_1="ready")
+    lines = (machine.run_dir / "metrics.meta").read_text().splitlines()
+    assert lines[0] == 'counter 8: {"group":"master","metric":"restarts"}'
+    expected = {
+        ("master", "restarts"): 1,
+        ("master", "sandboxes"): 1,
+        ("master", "containers"): 2,
+        ("master", "queue"): 0,
+        ("containers", "started"): 3,
+        ("containers", "deaths"): 1,
+        ("containers", "failures"): 1,
+        ("containers", "running"): 2,
+        ("containers", "unknown"): 0,
+        ("processes.shop.web", "started"): 3,
+        ("processes.shop.web", "deaths"): 1,
+        ("processes.shop.web", "failures"): 1,
+        ("processes.shop.web", "unhealthy"): 0,
+        ("processes.shop.web", "running"): 2,
+        ("processes.shop.web", "ready"): 2,
+    }
+    assert {place: machine.metric(*place) for place in expected} == expected
+    assert len(lines) == len(expected)
+    assert len((machine.run_dir / "metrics.values").read_bytes()) == 4096
+
+
+@pytest.mark.case("lithos-58")
+def test_metrics_files_stay_until_an_entry_comes(machine: Machine) -> None:
+    sleepers(machine)
+    inode = (machine.run_dir / "metrics.values").stat().st_ino
+    machine.signal(signal.SIGHUP)
+    machine.restarted(2)
+    assert (machine.run_dir / "metrics.values").stat().st_ino == inode
+    assert machine.metric("processes.shop.web", "started") == 2
+    assert machine.switch({**WEB, "more": WEB["web"]}).returncode == 0
+    machine.wait_states(web_0="ready", web_1="ready", more_0="ready", more_1="ready")
+    assert (machine.run_dir / "metrics.values").stat().st_ino != inode
+    assert machine.metric("processes.shop.web", "started") == 2
+    assert machine.metric("processes.shop.more", "started") == 2
+
+
+@pytest.mark.case("lithos-48")
+def test_without_a_group_nothing_is_limited(machine: Machine) -> None:
+    machine.write_master(**{"cgroup-name": None})
+    sleepers(machine, **{"memory-limit": "20Mi"})
+    groups = Path(f"/proc/{machine.pid('shop/web.0')}/cgroup").read_text().splitlines()
+    memory = next(line for line in groups if ":memory:" in line).rpartition(":")[2]
+    limit = int(Path(f"/sys/fs/cgroup/memory{memory}/memory.limit_in_bytes").read_text())
+    assert limit > 2**50
+
+
+def test_a_container_the_master_was_starting_when_it_died_is_taken_or_removed(machine: Machine) -> None:
+    """The record is there before the runtime is called: whatever had come of it, one container runs afterwards."""
+    machine.image("first", {"web": SLEEPER})
+    machine.processes({"web": {"image": "first", "config": "/config/web.yaml", "instances": 6}})
+    machine.start()
+    wait_until(lambda: len(list((machine.run_dir / "containers").glob("*.json"))) >= 2)
+    machine.kill()
+    machine.start()
+    machine.restarted(2)
+    machine.wait_states(**{f"web_{index}": "ready" for index in range(6)})
+    assert len(machine.groups()) == 6
+    assert machine.stop() == 0
+    assert machine.leftovers() == []
+
+
+def test_what_a_master_did_not_make_is_removed_with_a_warning(machine: Machine) -> None:
+    sleepers(machine)
+    machine.kill()
+    state = machine.run_dir / "state/shop/gone.0"
+    state.mkdir()
+    (machine.run_dir / "bundles/shop+gone.0").mkdir()
+    machine.start()
+    machine.restarted(2)
+    machine.wait_states(web_0="ready", web_1="ready")
+    assert not state.exists() and not (machine.run_dir / "bundles/shop+gone.0").exists()
+    assert f"Removing the state dir {state} of no container" in machine.log()
