@@ -340,28 +340,30 @@ def test_several_overlays_high_is_fine(tiny: Tiny) -> None:
 @pytest.mark.case("vagga-75")
 def test_packing_gives_the_same_bytes_and_the_same_tree(tiny: Tiny, tmp_path: Path) -> None:
     project = tiny(
-        steps="""\
-        - !Text { /file: x }
-        - !EnsureDir /a/b
-        - !Copy { source: /file, path: /owned, owner-uid: 7, owner-gid: 8 }
+        containers="""\
+        small:
+          setup:
+          - !Text { /file: x }
+          - !EnsureDir /a/b
+          - !Copy { source: /file, path: /owned, owner-uid: 7, owner-gid: 8 }
         """
     )
     for flag in ((), ("-z",), ("-j",), ("-J",), ("--zstd",)):
         first, second = tmp_path / "first", tmp_path / "second"
         for place in (first, second):
-            project.out("_pack_image", "-f", str(place), *flag, "tiny")
+            project.out("_pack_image", "-f", str(place), *flag, "small")
         assert first.read_bytes() == second.read_bytes()
     plain = tmp_path / "plain.tar"
-    project.out("_pack_image", "-f", str(plain), "tiny")
+    project.out("_pack_image", "-f", str(plain), "small")
     assert subprocess.run(["tar", "tf", plain], capture_output=True, check=True).stdout.startswith(b"./\n")
     listed = subprocess.run(["tar", "tvf", plain, "./owned"], capture_output=True, check=True).stdout.decode()
     assert " 7/8 " in listed
-    result = project.run("_pack_image", "tiny")
+    result = project.run("_pack_image", "small")
     assert result.stdout == plain.read_bytes()
     unpacked = tmp_path / "unpacked"
     unpacked.mkdir()
     subprocess.run(["tar", "-xpf", plain, "-C", unpacked, "--same-owner", "--numeric-owner"], check=True)
-    same = subprocess.run(["diff", "-r", "--no-dereference", unpacked, project.image("tiny")], check=False)
+    same = subprocess.run(["diff", "-r", "--no-dereference", unpacked, project.image("small")], check=False)
     assert same.returncode == 0
     primary, secondary = os.openpty()
     with project.start("_pack_image", "tiny", stdout=secondary, stderr=subprocess.DEVNULL) as refused:

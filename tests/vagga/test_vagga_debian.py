@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vagga_projects import USER, ProjectFolder, make_tiny, settings_text, shared_cache
+from vagga_projects import USER, ProjectFolder, make_tiny, own_project
 
 from manor.vagga.durable import remove_tree
 
@@ -74,12 +74,11 @@ ALL = (
 
 
 @pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectFolder]:
-    root = tmp_path_factory.mktemp("debian").resolve()
-    made = ProjectFolder(root, tmp_path_factory.mktemp("home").resolve(), settings_text(shared_cache()))
-    made.config(ALL)
-    yield made
-    remove_tree(root)
+def debian() -> Iterator[ProjectFolder]:
+    """One project for all of these tests."""
+    with own_project() as made:
+        made.config(ALL)
+        yield made
 
 
 @pytest.mark.case("vagga-13")

@@ -423,8 +423,8 @@ def test_a_warm_command_imports_no_build_code_and_no_network_library(tiny: Tiny)
     imported = {line.split("|")[2].strip() for line in told}
     assert "manor.vagga.running" in imported
     forbidden = {
-        "aiohttp", "asyncio", "docopt", "pyroute2", "ssl", "yaml", "argparse", "http.client", "urllib.request", "tarfile",
-        "email", "manor.config.loader", "manor.vagga.builder", "manor.vagga.merging", "manor.vagga.flatten",
+        "aiohttp", "asyncio", "docopt", "pyroute2", "ssl", "yaml", "argparse", "http.client", "urllib.request",
+        "tarfile", "email", "manor.config.loader", "manor.vagga.builder", "manor.vagga.merging", "manor.vagga.flatten",
         "manor.vagga.guest", "manor.vagga.packages", "manor.vagga.copying",
     }  # fmt: skip
     assert not imported & forbidden

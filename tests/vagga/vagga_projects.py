@@ -8,16 +8,18 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manor.vagga.durable import locked
+from manor.vagga.durable import locked, remove_tree
 
 VAGGA = Path(sys.executable).with_name("vagga")
 TIMEOUT_S = 240.0
+ROOM_BYTES = 6 << 30
 
 BUSY_PROGRAMS = ("sh", "sleep", "cat", "ls", "true", "env", "stat", "pwd", "id", "touch", "mount", "ps", "kill", "head")
 SHARED_LIBRARIES = ("lib", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu")
@@ -120,6 +122,37 @@ def shared_cache() -> Path:
     place = Path(os.environ.get("MANOR_TEST_CACHE", "~/.cache/manor-tests")).expanduser() / "vagga"
     place.mkdir(parents=True, exist_ok=True)
     return place
+
+
+def new_place() -> Path:
+    """An empty directory for a project: in memory where there is plenty and overlays work there, else on disk.
+
+    Images are tens of thousands of files, and on a busy disk making and deleting them takes most of a test's time.
+    """
+    shared_memory = Path("/dev/shm")
+    roomy = shared_memory.is_dir() and shutil.disk_usage(shared_memory).free > ROOM_BYTES
+    place = Path(tempfile.mkdtemp(prefix="manor-vagga-", dir=shared_memory if roomy else None)).resolve()
+    place.chmod(0o755)
+    try:
+        os.setxattr(place, "user.manor-test", b"x")  # tmpfs knows user attributes since Linux 6.6
+    except OSError:
+        place.rmdir()
+        place = Path(tempfile.mkdtemp(prefix="manor-vagga-")).resolve()
+        place.chmod(0o755)
+    return place
+
+
+@contextlib.contextmanager
+def own_project() -> Iterator[ProjectFolder]:
+    """A project and a home directory beside it; gone afterwards."""
+    place = new_place()
+    root, home = place / "project", place / "home"
+    root.mkdir()
+    home.mkdir()
+    try:
+        yield ProjectFolder(root, home, settings_text(shared_cache()))
+    finally:
+        remove_tree(place)
 
 
 def settings_text(cache: Path) -> str:
