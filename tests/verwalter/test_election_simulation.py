@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from manor.verwalter.election.machine import Election
+from manor.config.errors import ConfigError
+from manor.verwalter.election.machine import Election, needed_votes
 from manor.verwalter.election.messages import Action, Confirm, Persist
 from manor.verwalter.election.scenario import ClockJump, Crash, Event, Flap, Heal, Scenario, Split, storm
-from manor.verwalter.election.simulation import Outcome, World, run
+from manor.verwalter.election.scenario_file import read_scenario
+from manor.verwalter.election.simulation import NoSuchNode, Outcome, SimulatedNode, World, run
 from manor.verwalter.membership import Rights
+from manor.verwalter.schedule import descent, hash_of
 
 SIZE = os.environ.get("MANOR_SIMULATE", "test")
 SEEDS = {"test": 12, "few": 400, "full": 10_000}[SIZE]
@@ -78,25 +83,104 @@ def test_a_node_that_comes_and_goes_deposes_nobody(seed: int) -> None:
     assert sum("leads in epoch" in line for line in outcome.transcript) == 1, show(outcome)
 
 
-@pytest.mark.parametrize("minority_allowed", [False, True])
-def test_a_minority_leads_only_where_it_may(minority_allowed: bool) -> None:
-    scenario = Scenario(
-        events=(Split(at_s=30.0, sides=(("n1", "n2"), ("n3", "n4", "n5"))),),
-        rights=Rights(minority_allowed=minority_allowed),
-    )
-    world = World(5, 3, scenario)
-    world.run(30.0 + 75.0 + 20.0 + 10.0)
-    sides = [{world.sides[leader.id]} for leader in world.leaders()]
-    assert sorted(map(min, sides)) == ([1, 2] if minority_allowed else [2])
+def split_off_the_leader(seed: int, rights: Rights, *more: Event) -> tuple[World, str]:
+    """Five nodes; at 30 s the leader and one other are cut off. Also the leader's name."""
+    world = World(5, seed, Scenario(rights=rights))
+    world.run(30.0)
+    (leader,) = world.leaders()
+    names = [f"n{number}" for number in range(1, 6)]
+    leader_name = names[list(world.nodes).index(leader.id)]
+    other = next(name for name in names if name != leader_name)
+    rest = tuple(name for name in names if name not in (leader_name, other))
+    split = Split(at_s=30.0, sides=((leader_name, other), rest))
+    return World(5, seed, Scenario(events=(split, *more), rights=rights)), leader_name
+
+
+@pytest.mark.case("verwalter-05")
+@pytest.mark.parametrize("seed", range(5))
+def test_a_leader_without_majority_steps_down_and_the_majority_elects(seed: int) -> None:
+    world, leader = split_off_the_leader(seed, Rights())
+    world.run(39.0)
+    assert world.nodes[world._id(leader)] not in world.leaders()
+    world.clock.run_until(60.0)
+    assert [world.sides[node.id] for node in world.leaders()] == [2]
     assert not world.watch.problems
 
 
-def test_a_healed_partition_has_one_leader_again() -> None:
-    scenario = Scenario(
-        events=(Split(at_s=30.0, sides=(("n1", "n2"), ("n3", "n4", "n5"))), Heal(at_s=200.0)), rights=MINORITY
+@pytest.mark.case("verwalter-06")
+@pytest.mark.parametrize("seed", range(5))
+def test_where_minorities_may_both_sides_lead(seed: int) -> None:
+    world, _ = split_off_the_leader(seed, MINORITY)
+    world.run(30.0 + 75.0 + 20.0)
+    small, large = sorted(world.leaders(), key=lambda node: world.sides[node.id])
+    assert [world.sides[node.id] for node in (small, large)] == [1, 2]
+    majority = {
+        node.id: 1 + len(node.membership.responsive) >= needed_votes(1 + len(node.membership.known))
+        for node in (small, large)
+    }
+    assert majority == {small.id: False, large.id: True}
+
+
+@pytest.mark.case("verwalter-07")
+@pytest.mark.parametrize("seed", range(5))
+def test_after_the_cut_one_leader_has_both_schedules_as_parents(seed: int) -> None:
+    healed_at = 30.0 + 75.0 + 40.0
+    world, _ = split_off_the_leader(seed, MINORITY, Heal(at_s=healed_at))
+    world.clock.at(healed_at - 1.0, lambda: each_side_learns_something(world))
+    facts: list[set[str]] = []
+    world.clock.at(healed_at - 0.01, lambda: facts.extend(facts_of(node) for node in world.leaders()))
+    world.run(healed_at + 30.0)
+    (leader,) = world.leaders()
+    assert len(facts) == 2
+    assert facts[0] != facts[1]
+    assert facts[0] | facts[1] <= facts_of(leader), "\n".join(world.watch.transcript)
+    assert not world.watch.problems
+
+
+def each_side_learns_something(world: World) -> None:
+    """As if an action had been pushed on each side: the next schedule holds a fact of its own."""
+    for node in world.leaders():
+        data = {"facts": sorted({*facts_of(node), world.new_fact(node.id)})}
+        owned = node.transport.owned
+        assert owned is not None
+        changed = msgspec.structs.replace(
+            owned, data=data, hash=hash_of(data), ancestors=descent([owned]), timestamp=owned.timestamp + 1
+        )
+        node._carry(node.transport.published(changed))
+
+
+def facts_of(node: SimulatedNode) -> set[str]:
+    return set(node.transport.owned.data["facts"]) if node.transport.owned is not None else set()
+
+
+@pytest.mark.case("verwalter-08")
+def test_one_node_of_three_leads_alone_where_it_may() -> None:
+    scenario = Scenario(events=(Split(at_s=30.0, sides=(("n1",), ("n2", "n3"))),), rights=MINORITY)
+    world = World(3, 1, scenario)
+    world.run(30.0 + 75.0 + 20.0)
+    assert 1 in {world.sides[node.id] for node in world.leaders()}
+
+
+def test_a_scenario_file_is_read_with_the_place_of_every_problem(tmp_path: Path) -> None:
+    file = tmp_path / "scenario.yaml"
+    file.write_text(
+        "- {at: 30s, split: [[n1, n2], [n3]]}\n- {at: 1m, heal: true}\n- {at: 70s, cut: [n1, n2, oneway]}\n"
+        "- {at: 80s, loss: 0.1}\n- {at: 80s, delay: 1ms..50ms}\n- {at: 90s, crash: [n1]}\n- {at: 95s, restart: [n1]}\n"
+        "- {at: 100s, clock: {n1: +1h}}\n- {at: 110s, stall: {n1: 5s}}\n- {at: 120s, stale: {n1: 20s}}\n"
+        "- {at: 150s, flap: {n1: 20s}}\n"
     )
-    outcome = run(5, 4, scenario, minutes=5)
-    assert not outcome.problems, show(outcome)
+    scenario = read_scenario(file)
+    assert [type(event).__name__ for event in scenario.events] == [
+        "Split", "Heal", "Cut", "Loss", "Delay", "Crash", "Restart", "ClockJump", "Stall", "Stale", "Flap"
+    ]  # fmt: skip
+    assert run(3, 1, scenario, minutes=3).nodes == 3
+    with pytest.raises(NoSuchNode, match="`n3` of the scenario"):
+        run(2, 1, scenario, minutes=3)
+    file.write_text("- {at: 30, heal: true}\n- {at: 30s, crash: [alpha]}\n- {at: 1s}\n- {at: 1s, loss: 2}\n")
+    with pytest.raises(ConfigError) as refused:
+        read_scenario(file)
+    places = [str(problem.at).removeprefix(f"{file}:") for problem in refused.value.problems]
+    assert places == ["1:8", "2:21", "3:3", "4:18"], refused.value
 
 
 def test_a_dead_leader_is_replaced_within_six_seconds() -> None:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from manor.config.dialect import VERWALTER
-from manor.config.loader import ConfigError, load_file
+from manor.config.errors import ManorError
+from manor.config.loader import ConfigError
 from manor.verwalter.metadata import read_tree
-from manor.verwalter.settings import SandboxLimits, read_settings
+from manor.verwalter.render.checking import template_problems
+from manor.verwalter.render.limits import read_limits
+from manor.verwalter.settings import read_settings
 from manor.verwalter.worker.engines import SchedulerLoadFailed, load
 
 SETTINGS_BAD: Final = 3
@@ -23,7 +25,7 @@ def check(config_dir: Path, settings_file: Path) -> int:
     groups = (
         (SETTINGS_BAD, [*settings_problems(settings_file), *sandbox_problems(config_dir)]),
         (SCHEDULER_BAD, list(scheduler_problems(config_dir))),
-        (FILES_BAD, list(tree_problems(config_dir))),
+        (FILES_BAD, [*tree_problems(config_dir), *template_problems(config_dir)]),
     )
     for _, problems in groups:
         for problem in problems:
@@ -39,11 +41,10 @@ def settings_problems(file: Path) -> Iterator[str]:
 
 
 def sandbox_problems(config_dir: Path) -> Iterator[str]:
-    for file in sorted((config_dir / "sandbox").glob("*.yaml")):
-        try:
-            load_file(file, SandboxLimits, VERWALTER)
-        except ConfigError as error:
-            yield from str(error).strip().splitlines()
+    try:
+        read_limits(config_dir / "sandbox")
+    except ManorError as error:
+        yield from str(error).strip().splitlines()
 
 
 def scheduler_problems(config_dir: Path) -> Iterator[str]:

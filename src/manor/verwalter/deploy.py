@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from manor import VERSION
+from manor.kernel.process import set_parent_death_signal
 from manor.verwalter.deployment_log import DeploymentLog, LogFile
 from manor.verwalter.deployment_plan import (
     RoleWork,
@@ -31,6 +32,7 @@ from manor.verwalter.deployment_plan import (
     next_retry_ms,
     orphans,
     read_template_directory,
+    removals,
     role_work,
     roles_to_deploy,
     template_problem,
@@ -149,7 +151,8 @@ class Deployer:
         retry_ms = None
         if self._wanted is not None:
             roles = self._wanted.data.get("nodes", {}).get(self._place.hostname, {}).get("roles", {})
-            retry_ms = next_retry_ms(self.deployed, roles, self._rules(everything=False))
+            removing = [name for name in self.orphaned if self.deployed[name].removing]
+            retry_ms = next_retry_ms(self.deployed, {*roles, *removing}, self._rules(everything=False))
         timeout_s = None if retry_ms is None else max(0.1, retry_ms / 1000 - time.time())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -162,7 +165,11 @@ class Deployer:
         self._note_orphans(present)
         everything = self._first or self._force_all or self._place.render.all_roles
         forced, self._forced, self._force_all, self._first = self._forced, set(), False, False
-        chosen = roles_to_deploy(works, self.deployed, forced, _now_ms(), self._rules(everything))
+        now_ms, rules = _now_ms(), self._rules(everything)
+        chosen = (
+            *removals(self.orphaned, self.deployed, self._place.config_dir / "templates", now_ms, rules),
+            *roles_to_deploy(works, self.deployed, forced, now_ms, rules),
+        )
         if not chosen:
             self._changed()
             return
@@ -263,6 +270,7 @@ class Deployer:
                 stderr=None if self._place.dry_run else role_log.descriptor,
                 env={"PATH": _path(), "LANG": "C.UTF-8", "HOME": os.environ.get("HOME", "/")},
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         except OSError as error:
             return f"cannot start {arguments[0]}: {error.strerror}"
@@ -284,6 +292,11 @@ class Deployer:
     def _remember(self, work: RoleWork, result: _Result, deployment: str) -> None:
         if self._place.dry_run:
             return
+        if work.removes and result.ok:
+            del self.deployed[work.role]
+            self.orphaned = tuple(name for name in self.orphaned if name != work.role)
+            self._write_deployed()
+            return
         before = self.deployed.get(work.role)
         again = before.failures if before is not None and before.hash == work.hash else 0
         self.deployed[work.role] = DeployedRole(
@@ -294,6 +307,8 @@ class Deployer:
             template=work.template,
             error=result.error,
             failures=0 if result.ok else again + 1,
+            removing=work.removes,
+            variables=work.variables,
         )
         self._write_deployed()
         if not result.ok:
@@ -310,9 +325,6 @@ class Deployer:
         now = orphans(self.deployed, present)
         for role in set(now) - set(self.orphaned):
             log.warning("role.orphaned role=%s", role)
-            template = self.deployed[role].template
-            if template and any((self._place.config_dir / "templates" / template).glob("**/*.remove.y*ml")):
-                log.warning("role.not_removed role=%s reason=`*.remove.yaml` is not supported yet", role)
         self.orphaned = now
 
     def _rules(self, everything: bool) -> Rules:
@@ -323,6 +335,11 @@ def decoded(status: int) -> str:
     """What an exit status of verwalter-render means, for the role's log."""
     meaning = FAILURES.get(status, f"killed by signal {-status}" if status < 0 else f"unknown status {status}")
     return f"Error rendering role. verwalter-render {status}; Decoded verwalter render failure: {meaning}"
+
+
+def _end_with_parent() -> None:
+    """Runs in the child: a renderer must not go on beside that of the next daemon. Through sudo it has no effect."""
+    set_parent_death_signal(signal.SIGTERM)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -33,6 +33,7 @@ class RoleWork:
     hash: str
     template: str
     refusal: str | None = None
+    removes: bool = False  # the role is no longer this node's: its `*.remove.yaml` run once
 
 
 def template_problem(template: object) -> str | None:
@@ -111,6 +112,26 @@ def retry_at_ms(role: DeployedRole, rules: Rules) -> int:
 def next_retry_ms(deployed: Mapping[str, DeployedRole], present: Collection[str], rules: Rules) -> int | None:
     moments = [retry_at_ms(role, rules) for name, role in deployed.items() if not role.ok and name in present]
     return min(moments, default=None)
+
+
+def removals(
+    gone: Collection[str], deployed: Mapping[str, DeployedRole], templates: Path, now_ms: int, rules: Rules
+) -> tuple[RoleWork, ...]:
+    """Of roles that are no longer this node's those whose templates say how to take them away."""
+    found = []
+    for name in sorted(gone):
+        role = deployed[name]
+        waiting = role.removing and not role.ok and retry_at_ms(role, rules) > now_ms
+        if not waiting and has_removal(templates, role.template):
+            variables = {**role.variables, "removed": True}
+            found.append(RoleWork(name, variables, role.hash, role.template, removes=True))
+    return tuple(found)
+
+
+def has_removal(templates: Path, template: str) -> bool:
+    if template_problem(template) is not None:
+        return False
+    return any(path.suffix in (".yaml", ".yml") for path in (templates / template).glob("**/*.remove.*"))
 
 
 def orphans(deployed: Mapping[str, DeployedRole], present: Collection[str]) -> tuple[str, ...]:

@@ -118,6 +118,7 @@ class Node:
         self.scheduler_loaded = False
         self.force_leader = False
         self.resign_requested = False
+        self.metrics_error: str | None = None
         self.leader_seen_ms: int | None = None
         self.heard: dict[NodeId, Heard] = {}
         self.deployer: Deployer
@@ -296,6 +297,7 @@ class Node:
             responsive=1 + len(membership.responsive),
             minority_allowed=self.settings.allow_minority_cluster,
             limits=self.settings.scheduler,
+            metrics_error=self.metrics_error,
         )
 
     @property
@@ -386,7 +388,8 @@ class Node:
     def _end_leadership(self) -> None:
         self.leadership = None
         self.reports.clear()
-        self.errors.pop("scheduler", None)
+        for domain in ("scheduler", "metrics"):
+            self.errors.pop(domain, None)
         self.set_misshapen("round", None)
         lost = self.actions.lose_all()
         log.warning("leader.resigned epoch=%s reason=%s", self.election.epoch, self.election.changes[-1].reason)

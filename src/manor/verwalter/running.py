@@ -24,19 +24,23 @@ from manor.verwalter.api.routes import Parts, routes
 from manor.verwalter.daemon import Options, Secrets, UnusableStart, read_secrets
 from manor.verwalter.delivered import DeliveryPlan, receiver
 from manor.verwalter.deploy import Deployer, Place
+from manor.verwalter.deployment_log import prune
 from manor.verwalter.links.cantal import poll_peers
 from manor.verwalter.links.files import watch
 from manor.verwalter.links.network import Network, open_port
+from manor.verwalter.links.publishing import publish
 from manor.verwalter.links.reports import Reporter
 from manor.verwalter.links.rounds import Rounds, active_directory
 from manor.verwalter.metadata import read_tree
 from manor.verwalter.node import Node
+from manor.verwalter.render.limits import read_limits
 from manor.verwalter.settings import read_settings
 from manor.verwalter.state_files import Storage
 
 log = logging.getLogger(__name__)
 
 STOP_WITHIN_S: Final = 180.0  # a render in progress is waited for
+CLEAN_UP_EVERY_S: Final = 86_400.0
 CONNECTIONS_MAX: Final = 200  # of our own requests to other nodes
 
 EXIT_STATUS: Final = {"http": 81, "fetcher": 82, "responder": 83, "scheduler": 92, "apply": 94}  # a task that ended
@@ -54,12 +58,13 @@ def run(options: Options, secrets: Secrets, warning: str | None) -> int:
     """The exit status. Raises ManorError."""
     storage = Storage(options.storage_dir)
     try:
+        read_limits(options.config_dir / "sandbox")  # the renderer enforces them; a bad file must be told now
         storage.prepare()
         options.log_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableStart(f"{options.log_dir}: {error.strerror}") from error
     except ManorError as error:
-        raise UnusableStart(str(error)) from error
+        raise UnusableStart(str(error).strip()) from error
     daemon = Daemon(options, secrets, storage)
     if warning is not None:
         log.warning("insecure %s", warning)
@@ -167,7 +172,7 @@ class Daemon:
     def _start_tasks(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         config_dir = self.options.config_dir
         endless: tuple[tuple[str, Awaitable[None]], ...] = (
-            ("fetcher", poll_peers(self.node, session, self.options.cantal_url)),
+            ("fetcher", poll_peers(self.node, self.options.cantal_url)),
             ("fetcher", self.network.run_timers()),
             ("scheduler", self.rounds.run()),
             ("apply", self.node.deployer.run()),
@@ -177,8 +182,28 @@ class Daemon:
             ("responder", watch(config_dir / "machine", self._read_machine)),
             ("responder", watch(config_dir / "templates", self._templates_changed)),
             ("scheduler", watch(config_dir / "scheduler", self._reload_scheduler)),
+            ("apply", self._clean_up_daily()),
+            ("http", publish(self.node)),
         )
         return [tasks.create_task(_endless(name, work)) for name, work in endless]
+
+    async def _clean_up_daily(self) -> None:
+        """Old logs, and what failed deliveries left."""
+        logs = self.options.settings.logs
+        while True:
+            try:
+                await asyncio.to_thread(
+                    prune,
+                    self.options.log_dir,
+                    keep_segments=logs.keep_segments,
+                    keep_index_days=logs.keep_index_days,
+                )
+                here = self.reporter.lithos
+                if here is not None:
+                    await asyncio.to_thread(self.receiver.sweep, sorted(here.sandboxes))
+            except OSError as error:
+                log.warning("clean_up.failed reason=%s", error)
+            await asyncio.sleep(CLEAN_UP_EVERY_S)
 
     async def _stop(self, running: Iterable[asyncio.Task[None]]) -> None:
         for task in running:
@@ -195,6 +220,7 @@ class Daemon:
 
     async def reload(self) -> None:
         """HUP: everything is read again; what is wrong leaves the old content working."""
+        log.info("reload")
         await self._read_secrets()
         await self._check_settings()
         await self._read_runtime()

@@ -210,13 +210,4 @@ def read_settings(path: Path, *, must_exist: bool) -> Settings:
     return load_file(path, Settings, VERWALTER).value
 
 
-class SandboxLimits(_Options, frozen=True, kw_only=True):
-    """`sandbox/*.yaml`, merged: what templates may do on this machine. The renderer enforces them."""
-
-    log_dirs: dict[str, AbsolutePath] = {}
-    allow_commands: tuple[str, ...] | None = None
-    allow_paths: tuple[str, ...] | None = None
-    run_as: str | None = None
-
-
-__all__ = ["PORT", "ConfigError", "SandboxLimits", "Settings", "read_settings"]
+__all__ = ["PORT", "ConfigError", "Settings", "read_settings"]

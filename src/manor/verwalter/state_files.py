@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -46,6 +46,8 @@ class DeployedRole(msgspec.Struct, frozen=True, kw_only=True):
     template: str = ""
     error: str | None = None
     failures: int = 0  # in a row
+    removing: bool = False  # the last rendering was to take it away, and failed
+    variables: dict[str, Any] = {}  # those of the role, for the day it is taken away from this node
 
 
 class Storage:

@@ -1,7 +1,4 @@
-"""What happens to a simulated cluster: the events a scenario file may name, and storms drawn from a seed.
-
-A file is a YAML list such as `- {at: 30s, split: [[n1, n2], [n3]]}`; every entry has `at` and one kind of event.
-"""
+"""What happens to a simulated cluster: single events, and storms drawn from a seed."""
 
 from __future__ import annotations
 
@@ -101,6 +98,21 @@ class Scenario:
     delay_s: tuple[float, float] = (0.001, 0.02)
     loss: float = 0.0
     duplication: float = 0.0
+
+    def names(self) -> set[str]:
+        """Every node an event names."""
+        found: set[str] = set()
+        for event in self.events:
+            match event:
+                case Split(sides=sides):
+                    found.update(name for side in sides for name in side)
+                case Cut(source=source, target=target):
+                    found.update((source, target))
+                case Crash(nodes=nodes) | Restart(nodes=nodes):
+                    found.update(nodes)
+                case ClockJump(node=node) | Stall(node=node) | Stale(node=node) | Flap(node=node):
+                    found.add(node)
+        return found
 
 
 def storm(nodes: int, seed: int, *, minutes: float, rights: Rights | None = None, loss_max: float = 0.1) -> Scenario:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from manor.config.errors import ManorError
 from manor.simulation.network import Clock, Network, Weather
 from manor.verwalter.election.invariants import Problem, Watch
 from manor.verwalter.election.machine import Election, Follower, Leader, View
@@ -61,6 +62,12 @@ ROUND_EVERY_S = 5.0
 NEW_FACT_SHARE = 0.2  # of rounds
 DOWNLOAD_S = 0.05
 DOWNLOAD_TIMEOUT_S = 3.0
+
+
+class NoSuchNode(ManorError):
+    """`n7` of the scenario is none of the 5 nodes; n1 to n5 are"""
+
+    exit_status = 2
 
 
 def node_name(number: int) -> NodeId:
@@ -451,7 +458,11 @@ class World:
 
 def run(nodes: int, seed: int, scenario: Scenario | None = None, minutes: float = 10.0) -> Outcome:
     """Let a cluster live for some virtual minutes; without a scenario nothing happens to it."""
-    world = World(nodes, seed, scenario or Scenario())
+    scenario = scenario or Scenario()
+    for name in sorted(scenario.names()):
+        if int(name[1:]) > nodes:
+            raise NoSuchNode(f"`{name}` of the scenario is none of the {nodes} nodes; n1 to n{nodes} are")
+    world = World(nodes, seed, scenario)
     world.run(minutes * 60)
     watch = world.watch
     return Outcome(

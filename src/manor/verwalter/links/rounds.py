@@ -121,6 +121,9 @@ class Rounds:
         size, limit = len(canonical(outcome.data)), node.settings.scheduler.max_schedule
         if size > limit:
             raise SchedulerFailed(f"scheduler exceeded its limit of {limit // 1024**2} MiB for a schedule")
+        rules = outcome.data.get("query_metrics", {}).get("rules")
+        node.metrics_error = "metrics for schedulers are not supported yet" if rules else None
+        node.set_error("metrics", node.metrics_error)
         node.set_misshapen("round", "; ".join(outcome.misshapen) or None)
         hash = hash_of(outcome.data)
         envelope = Envelope(
