@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from manor.config.dialect import VAGGA
 from manor.config.loader import load
-from manor.vagga.config import Config
 from manor.vagga.digests import DigestCache
 from manor.vagga.errors import PreparationError, UnknownVersion
 from manor.vagga.hasher import Hasher
+from manor.vagga.merging import Config
 from manor.vagga.requirements import expanded_lines
 from manor.vagga.version import Versions
 from manor.vagga.versioned import VersionedFiles

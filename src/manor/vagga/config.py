@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias, get_args
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from manor.config.units import Check, Length, Pattern, Range, UnsupportedTags
+from manor.config.units import Check, Length, Range, UnsupportedTags
 from manor.vagga.id_ranges import parse_ranges
 from manor.vagga.paths import InsidePath
-from manor.vagga.steps.build import Build
-from manor.vagga.steps.container import Container as ContainerStep
-from manor.vagga.steps.table import AnyStep
 from manor.vagga.volumes.table import AnyVolume
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -46,6 +43,14 @@ DEFAULT_SHELL: Final = ("/bin/sh", "-c", CMDLINE, "--")
 ALL_IDS: Final = ("0-65535",)
 
 
+if TYPE_CHECKING:
+    from manor.vagga.steps.interface import Step
+
+    AnyStep: TypeAlias = Step
+else:
+    AnyStep = Any  # `merging.py` knows all steps and reads them; here they are imported as they are met
+
+
 class Container(msgspec.Struct, frozen=True, kw_only=True):
     """A recipe for an image, and how commands run in it."""
 
@@ -67,16 +72,15 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
             if not any(first == 0 for first, _ in parse_ranges(ranges)):
                 yield (option,), f"`{option}` lacks id 0, which is the calling user; begin with `0`"
         for number, step in enumerate(self.setup):
-            if isinstance(step, ContainerStep) and any(earlier.layer for earlier in self.setup[:number]):
+            if type(step).__name__ == "Container" and any(earlier.layer for earlier in self.setup[:number]):
                 yield ("setup", number), "`!Container` behind steps that make files is not supported yet; put it first"
 
     def built_from(self) -> Iterator[tuple[int, str]]:
         """The containers this one needs: (number of the step, name)."""
         for number, step in enumerate(self.setup):
-            if isinstance(step, ContainerStep):
-                yield number, step.name
-            elif isinstance(step, Build):
-                yield number, step.container
+            name = getattr(step, "needs_container", None)
+            if name is not None:
+                yield number, name
 
     @property
     def shell(self) -> tuple[str, ...]:
@@ -124,18 +128,7 @@ AnyCommand: TypeAlias = Annotated[Command, UnsupportedTags(("Supervise", "Capsul
 assert get_args(AnyCommand)[0] is Command
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """One file: the main file, a mixin, or a local file."""
-
-    containers: dict[Name, Container] = {}
-    commands: dict[Name, AnyCommand] = {}
-    mixins: tuple[
-        Annotated[str, Pattern(r"(?!/)(?!(.*/)?\.\.(/|$)).+", "write a path below this file, without `..`")], ...
-    ] = ()
-    minimum_vagga: str | None = None
-
-
-def reference_problems(containers: dict[str, Container]) -> Iterator[tuple[Path, str]]:
+def reference_problems(containers: Mapping[str, Container]) -> Iterator[tuple[Path, str]]:
     """Steps that name a container that does not exist, and circles; for the whole, after mixins were added."""
     for name, container in containers.items():
         for number, other in container.built_from():
@@ -152,7 +145,7 @@ def reference_problems(containers: dict[str, Container]) -> Iterator[tuple[Path,
             yield ("containers", circle[0], "setup"), f"cyclic dependency: {' -> '.join([*circle, circle[0]])}"
 
 
-def _circle(start: str, containers: dict[str, Container]) -> list[str] | None:
+def _circle(start: str, containers: Mapping[str, Container]) -> list[str] | None:
     """The first circle that leads back to `start`, beginning with it."""
     trail: list[str] = []
     done: set[str] = set()
@@ -175,7 +168,7 @@ def _circle(start: str, containers: dict[str, Container]) -> list[str] | None:
     return visit(start)
 
 
-def build_order(wanted: list[str], containers: dict[str, Container]) -> list[str]:
+def build_order(wanted: list[str], containers: Mapping[str, Container]) -> list[str]:
     """The wanted containers and all they are built from, each once, what is needed first."""
     order: list[str] = []
 

@@ -78,7 +78,7 @@ def _file_warnings(root: Path, base: Path | None) -> Iterator[str]:
     if writable:
         yield f"files that everybody may write: {_named(writable)}; take the permission away"
     if unreadable:
-        yield f"files that others may not read: {_named(unreadable)}; delivery makes them readable, keep secrets elsewhere"
+        yield f"files that others may not read: {_named(unreadable)}; delivery opens them, so keep secrets elsewhere"
     if by_time:
         yield f"byte code that is checked by time stamp and so not used after delivery: {_named(by_time)}"
 

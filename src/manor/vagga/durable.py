@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +77,8 @@ def remove_tree(path: Path) -> None:
             return
     except FileNotFoundError:
         return
+
+    import shutil
 
     def make_writable(function: object, name: str, error: object) -> None:
         parent = os.path.dirname(name)

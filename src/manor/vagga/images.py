@@ -15,7 +15,7 @@ from manor.vagga.digests import DigestCache
 from manor.vagga.errors import NeedsBuild, PreparationError, UnknownVersion, warn
 from manor.vagga.id_ranges import Maps, maps_for
 from manor.vagga.project import Project
-from manor.vagga.reading import Merged
+from manor.vagga.reading import Containers, Merged
 from manor.vagga.settings import Settings, cache_directory
 from manor.vagga.store import Image, Store
 from manor.vagga.version import Versions, explicit_epoch
@@ -45,7 +45,7 @@ class Images:
 
     def __init__(self, project: Project, merged: Merged, settings: Settings) -> None:
         self.project = project
-        self.containers = merged.containers
+        self.containers = Containers(merged.containers)
         self.settings = settings
         self.store = Store(project.vagga_dir, cache_directory(settings, project.vagga_dir))
         self.epoch = explicit_epoch(settings)

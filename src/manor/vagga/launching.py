@@ -34,7 +34,7 @@ def launch_in(
         writable: a throw-away writable root.
         lower: another root than the image, from the uppermost layer down.
     """
-    images, settings, container = session.images, session.settings, session.merged.containers[name]
+    images, settings, container = session.images, session.settings, session.containers[name]
     store = images.store
     image = store.current(name)
     maps = images.maps(name)
@@ -115,4 +115,4 @@ def _remove_stale_views(session: Session) -> None:
     if stale:
         from manor.vagga.cleaning import remove_inside
 
-        remove_inside(stale, session.merged.containers.values())
+        remove_inside(stale, session.containers.values())

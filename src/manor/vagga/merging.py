@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+import msgspec
 
 from manor.config.dialect import VAGGA
 from manor.config.errors import ConfigError, Position, Problem
 from manor.config.loader import Document, load, parse, read_bounded
-from manor.vagga.config import Command, Config, Container, reference_problems
+from manor.config.units import Pattern, UnsupportedTags
+from manor.vagga.config import AnyCommand, Command, Container, Name, reference_problems
 from manor.vagga.minimum_version import FORMAT_VERSION, is_at_least
 from manor.vagga.project import LOCAL_FILES, Project
 from manor.vagga.reading import Merged, looked_for, user_settings_files
 from manor.vagga.settings import PROJECT_FILES, ProjectSettings, Settings, from_environment
+from manor.vagga.steps.table import NOT_YET, STEPS, step_class
 
 T = TypeVar("T")
+
+
+AnyStep = Annotated[reduce(or_, map(step_class, STEPS)), UnsupportedTags(NOT_YET)]  # type: ignore[valid-type]
+MixinPath = Annotated[str, Pattern(r"(?!/)(?!(.*/)?\.\.(/|$)).+", "write a path below this file, without `..`")]
+
+
+class WrittenContainer(Container, frozen=True, kw_only=True):
+    """A container as it is read: its steps are any of those in the table."""
+
+    setup: tuple[AnyStep, ...] = ()  # type: ignore[valid-type]
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """One file: the main file, a mixin, or a local file."""
+
+    containers: dict[Name, WrittenContainer] = {}
+    commands: dict[Name, AnyCommand] = {}
+    mixins: tuple[MixinPath, ...] = ()
+    minimum_vagga: str | None = None
 
 
 class _Files:
@@ -99,7 +124,7 @@ def _merge(files: _Files, users: list[Settings], here: Sequence[Settings]) -> Me
     if problems:
         raise ConfigError(problems)
     return Merged(
-        containers=containers,
+        containers={name: msgspec.Raw(msgspec.msgpack.encode(c)) for name, c in containers.items()},
         commands=commands,
         origins=origins,
         user_settings=users,

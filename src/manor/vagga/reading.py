@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from manor.vagga.config import Command, Container
 from manor.vagga.durable import write_atomic
 from manor.vagga.project import LOCAL_FILES, MAIN_FILES, Project
 from manor.vagga.settings import PROJECT_FILES, USER_FILES, Settings
+from manor.vagga.steps.table import step_class
 
 SETTLED_NS: Final = 2_000_000_000
 
@@ -34,12 +35,33 @@ class Merged(msgspec.Struct, frozen=True, kw_only=True):
         warnings: what was said when the files were read; said again when the cache is used.
     """
 
-    containers: dict[str, Container]
+    containers: dict[str, msgspec.Raw]  # see `Containers`
     commands: dict[str, Command]
     origins: dict[str, str]  # `containers.NAME`, `commands.NAME` -> file
     user_settings: list[Settings]
     project_settings: list[Settings]
     warnings: list[str] = []
+
+
+class Containers(Mapping[str, Container]):
+    """The containers by name, each made when it is asked for, with the steps it really has."""
+
+    def __init__(self, raw: Mapping[str, msgspec.Raw]) -> None:
+        self._raw = raw
+        self._made: dict[str, Container] = {}
+
+    def __getitem__(self, name: str) -> Container:
+        if name not in self._made:
+            plain = msgspec.msgpack.decode(self._raw[name], type=Container)
+            steps = tuple(msgspec.convert(s, step_class(s["type"])) for s in plain.setup)  # type: ignore[index]
+            self._made[name] = msgspec.structs.replace(plain, setup=steps)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True):

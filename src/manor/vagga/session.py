@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manor.vagga.command_line import Flags
 from manor.vagga.errors import UsageError, warn
 from manor.vagga.images import Check, Images
-from manor.vagga.listing import Entry
 from manor.vagga.project import Project, find_project
 from manor.vagga.reading import Merged, read_configuration
 from manor.vagga.settings import Settings
+
+if TYPE_CHECKING:
+    from manor.vagga.config import Container
+    from manor.vagga.listing import Entry
 
 
 @dataclass
@@ -56,8 +61,14 @@ class Session:
             return Check.NO_CHECK
         return Check.NO_BUILD if "no_build" in self.flags else Check.BUILD
 
+    @property
+    def containers(self) -> Mapping[str, Container]:
+        return self.images.containers
+
     def entries(self) -> list[Entry]:
         """The project's commands, for listings."""
+        from manor.vagga.listing import Entry
+
         return [
             Entry(
                 name=name,

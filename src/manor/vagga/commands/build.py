@@ -23,8 +23,8 @@ def run(session: Session, words: Sequence[str]) -> int:
     chosen = options.parse_args(list(words))
     force = Force(chosen.force_from or 1) if chosen.force or chosen.force_from else None
     for name in chosen.name:
-        if name not in session.merged.containers:
-            known = ", ".join(sorted(session.merged.containers)) or "none"
+        if name not in session.containers:
+            known = ", ".join(sorted(session.containers)) or "none"
             raise PreparationError(f"container `{name}` does not exist; known: {known}")
     for name, image in session.images.build(chosen.name, force).items():
         session.images.store.point(image)

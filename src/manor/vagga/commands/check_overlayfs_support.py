@@ -14,7 +14,7 @@ def run(session: Session, words: Sequence[str]) -> int:
 
     store = session.images.store
     store.create()
-    maps = widest_maps(session.merged.containers.values())
+    maps = widest_maps(session.containers.values())
     answer = Enclosure(maps, lambda channel: probe(store)).wait()
     print("supported" if not answer else f"unsupported: {answer}")
     return 1 if answer else 0

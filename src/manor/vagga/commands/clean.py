@@ -124,7 +124,7 @@ def _report_or_remove(session: Session, doomed: list[Doomed], *, dry_run: bool, 
         if not as_json:
             print("".join(f"Would remove {item.path}\n" for item in doomed), end="")
         return 0
-    containers = list(session.merged.containers.values())
+    containers = list(session.containers.values())
     kept = {image.directory for image in remove_images([i.image for i in doomed if i.image], containers)}
     for directory in sorted(kept):
         print(f"vagga: {directory} is in use and stays", file=sys.stderr)

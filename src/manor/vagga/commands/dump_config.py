@@ -15,7 +15,7 @@ def run(session: Session, words: Sequence[str]) -> int:
     options.add_argument("--pretty", action="store_true", help="with line breaks")
     chosen = options.parse_args(list(words))
     merged = session.merged
-    data = {"containers": merged.containers, "commands": merged.commands, "sources": merged.origins}
+    data = {"containers": dict(session.containers), "commands": merged.commands, "sources": merged.origins}
     text = msgspec.json.encode(data)
     print((msgspec.json.format(text) if chosen.pretty else text).decode())
     return 0

@@ -24,7 +24,7 @@ def run(session: Session, words: Sequence[str]) -> int:
     options.add_argument("--json", action="store_true", help="everything there is to say")
     chosen = options.parse_args(list(words))
     if chosen.containers and not chosen.json:
-        for name in sorted(session.merged.containers):
+        for name in sorted(session.containers):
             source = f"  ({session.merged.origins[f'containers.{name}']})" if chosen.verbose else ""
             print(f"{name}{source}")
         return 0
@@ -45,6 +45,6 @@ def _as_json(session: Session, entries: list[Entry]) -> str:
 
     containers = [
         Entry(name=name, source=session.merged.origins[f"containers.{name}"], kind="container")
-        for name in session.merged.containers
+        for name in session.containers
     ]
     return msgspec.json.format(msgspec.json.encode([*entries, *containers])).decode()

@@ -127,7 +127,7 @@ def _order(session: Session, named: list[str]) -> list[str]:
 
 def _container(session: Session, call: Call) -> str:
     name = call.command.container
-    if name not in session.merged.containers:
+    if name not in session.containers:
         raise PreparationError(
             f"command `{call.name}` runs in container `{name}`, which does not exist; add it to `containers`"
         )
@@ -153,7 +153,7 @@ def _run_one(session: Session, call: Call, sock: socket.socket | None) -> int:
     from manor.vagga.launching import launch_in
 
     command = call.command
-    container = session.merged.containers[command.container]
+    container = session.containers[command.container]
     if command.banner:
         print(command.banner, file=sys.stderr, flush=True)
     status = launch_in(

@@ -18,7 +18,7 @@ def run(session: Session, words: Sequence[str]) -> int:
     options.add_argument("--dump-version-data", action="store_true", help="the hashed bytes on standard output instead")
     options.add_argument("name", metavar="NAME")
     chosen = options.parse_args(list(words))
-    if chosen.name not in session.merged.containers:
+    if chosen.name not in session.containers:
         raise PreparationError(f"container `{chosen.name}` does not exist; `vagga _list --containers` lists them")
     versions = session.images.versions()
     if chosen.debug_versioning or chosen.dump_version_data:

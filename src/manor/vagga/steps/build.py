@@ -45,5 +45,10 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, tag="Build"):
         copy_from_image(guest, self)
 
     @property
+    def needs_container(self) -> str:
+        """The container that has to be built first."""
+        return self.container
+
+    @property
     def title(self) -> str:
         return titled(self, f"{self.container} {self.source}")

@@ -28,5 +28,10 @@ class Container(msgspec.Struct, frozen=True, tag="Container"):
         """Nothing: the builder goes on from the layers of that container."""
 
     @property
+    def needs_container(self) -> str:
+        """The container that has to be built first."""
+        return self.name
+
+    @property
     def title(self) -> str:
         return titled(self, self.name)
