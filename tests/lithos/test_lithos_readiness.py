@@ -165,7 +165,7 @@ def test_what_hangs_is_replaced(machine: Machine) -> None:
     assert after["shop/hangs.0"].pid != before["shop/hangs.0"].pid
     assert after["shop/works.0"].pid == before["shop/works.0"].pid
     assert machine.metric("processes.shop.hangs", "unhealthy") == 1
-    assert machine.metric("processes.shop.hangs", "failures") == 1
+    assert machine.metric("processes.shop.hangs", "failures") == 1, machine.describe()
     assert machine.metric("processes.shop.works", "unhealthy") == 0
 
 

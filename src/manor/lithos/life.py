@@ -20,7 +20,7 @@ from manor.lithos.files.record import RecordStore
 from manor.lithos.files.status import read_status
 from manor.lithos.living import find_living, remove_leftovers
 from manor.lithos.logs import LogFile, Logs
-from manor.lithos.master import Master, Outcome, block_signals
+from manor.lithos.master import Master, Outcome
 from manor.lithos.master_lock import MasterLock
 from manor.lithos.metrics import Metrics
 from manor.lithos.process_config import read_master
@@ -44,7 +44,6 @@ class Life:
     def __init__(self, config: MasterConfig, places: Places, *, log_stderr: bool, log_level: str | None) -> None:
         """Everything whose failure is fatal."""
         require_root(PROCESS_NAME)
-        block_signals()  # whoever reads our pid from master.pid may send one at once
         process.set_child_subreaper()
         process.set_name(PROCESS_NAME)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)

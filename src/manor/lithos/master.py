@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from manor.lithos.logs import Logs
 from manor.lithos.metrics import Metrics
 from manor.lithos.probing import run_probe
 from manor.lithos.rules.settle import Instance
+from manor.lithos.signals import RESTART_SIGNALS, STOP_SIGNALS, block_signals, unblock_signals
 from manor.lithos.status_publisher import StatusPublisher
 from manor.lithos.supervision import messages as m
 from manor.lithos.supervision.core import Supervisor
@@ -44,18 +44,6 @@ HOLD_WITHIN_S: Final = 10.0  # how long a restart in place waits for starts that
 COLLECT_WITHIN_S: Final = 5.0  # an init that has just ended may still belong to a process of the runtime
 COLLECT_POLL_S: Final = 0.01
 STRANGERS_EVERY_S: Final = 5.0  # how often unknown children are looked for, and how old they get
-
-RESTART_SIGNALS: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-
-def block_signals() -> None:
-    """Those that have a meaning wait from here on, also over an execution, until a loop takes them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (*STOP_SIGNALS, *RESTART_SIGNALS))
-
-
-def unblock_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOP_SIGNALS, *RESTART_SIGNALS))
 
 
 def _pool(threads: int, name: str) -> ThreadPoolExecutor:

@@ -34,6 +34,9 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> int:
     """One life of the master: until a clean stop, or until it executes itself again."""
+    from manor.lithos.signals import block_signals
+
+    block_signals()  # a stop that comes while we still begin must stop the containers too
     from manor.lithos.errors import Fatal
     from manor.lithos.life import Life, read_master_config
 
