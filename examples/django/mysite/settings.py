@@ -61,6 +61,8 @@ if host := os.environ.get("DATABASE_HOST"):
             "USER": "guestbook",
             "PASSWORD": secret("DATABASE_PASSWORD", ""),
             "OPTIONS": {"connect_timeout": 5},
+            "CONN_MAX_AGE": 600,
+            "CONN_HEALTH_CHECKS": True,
         }
     }
 else:
@@ -71,3 +73,11 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = os.environ.get("STATIC_ROOT", BASE_DIR / "static")
+
+# Errors go to standard error, which lithos keeps for the administrator.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+}

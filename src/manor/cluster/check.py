@@ -12,11 +12,11 @@ from manor.cluster.tutorial import DATABASE_NODE, Tutorial
 from manor.cluster.wait import wait_until
 from manor.config.errors import ManorError
 
-LOAD_RATE = 40.0  # requests a second, all balancers together
-LOAD_SECONDS_MAX = 300.0
+LOAD_RATE = 20.0  # requests a second, all balancers together
+LOAD_SECONDS_MAX = 600.0
 WORKERS_SCALED = 6
 SERVED_WITHIN_S = 60.0
-ROLLED_OUT_WITHIN_S = 180.0
+ROLLED_OUT_WITHIN_S = 300.0
 ELECTED_WITHIN_S = 60.0
 SURVIVED_WITHIN_S = 120.0
 BACK_WITHIN_S = 120.0
