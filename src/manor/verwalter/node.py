@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -129,7 +129,7 @@ class Node:
         self._window = ReplayWindow()
         self._logged_at: dict[str, float] = {}
         self._misshapen: dict[str, str | None] = {}
-        self.round_logs: deque[str] = deque(maxlen=1)
+        self._debug_log: str | None = None  # of the round that made the stable schedule
         self._read_disk(now)
 
     def _read_disk(self, now: float) -> None:
@@ -213,7 +213,7 @@ class Node:
 
     def published(self, envelope: Envelope, debug_log: str) -> None:
         """A round of this leader succeeded."""
-        self.round_logs.append(debug_log)
+        self._debug_log = debug_log
         self._carry(self.transport.published(envelope))
 
     def wake_round(self, now: float) -> None:
@@ -392,7 +392,7 @@ class Node:
             self.errors.pop(domain, None)
         self.set_misshapen("round", None)
         lost = self.actions.lose_all()
-        log.warning("leader.resigned epoch=%s reason=%s", self.election.epoch, self.election.changes[-1].reason)
+        log.warning("leader.lost epoch=%s reason=%s", self.election.epoch, self.election.changes[-1].reason)
         if lost:
             log.warning("actions.lost ids=%s", ",".join(lost))
 
@@ -425,7 +425,7 @@ class Node:
             else:
                 self.errors.pop("disk", None)
         log.info("schedule.stable hash=%s epoch=%s origin=%s", envelope.hash[:8], envelope.epoch, envelope.origin)
-        self.deployer.want(envelope, self.round_logs[-1] if self.is_leader and self.round_logs else None)
+        self.deployer.want(envelope, self._debug_log if self.is_leader else None)
 
     def _begin_rounds(self, ready: ParentsReady) -> None:
         for hash, holders in ready.missing:

@@ -65,10 +65,7 @@ def run(options: Options, secrets: Secrets, warning: str | None) -> int:
         raise UnusableStart(f"{options.log_dir}: {error.strerror}") from error
     except ManorError as error:
         raise UnusableStart(str(error).strip()) from error
-    daemon = Daemon(options, secrets, storage)
-    if warning is not None:
-        log.warning("insecure %s", warning)
-        daemon.node.set_error("config", warning)
+    daemon = Daemon(options, secrets, storage, warning)
     try:
         asyncio.run(daemon.run())
     except BaseExceptionGroup as group:
@@ -82,10 +79,13 @@ def run(options: Options, secrets: Secrets, warning: str | None) -> int:
 class Daemon:
     """All parts of one verwalter."""
 
-    def __init__(self, options: Options, secrets: Secrets, storage: Storage) -> None:
+    def __init__(self, options: Options, secrets: Secrets, storage: Storage, warning: str | None) -> None:
+        """`warning` is what is insecure here, and stays an error as long as the daemon runs."""
         self.options = options
         self.node = Node(options.identity, options.settings, storage, secrets.cluster_keys)
         self.node.force_leader = options.force_leader
+        self._warning = warning
+        self.node.set_error("config", warning)
         self._secrets = secrets
         self._storage = storage
 
@@ -248,7 +248,7 @@ class Daemon:
         except ConfigError as error:
             self.node.set_error("config", str(error).splitlines()[0])
         else:
-            self.node.set_error("config", None)
+            self.node.set_error("config", self._warning)
 
     async def _read_runtime(self) -> None:
         node = self.node

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 0.25  # how soon a change of lithos' status is seen; one stat(2)
 IMAGES_EVERY_S: Final = 5.0
+INCOMING_EVERY_S: Final = 1.0
 SEND_WITHIN_S: Final = 3.0
 COMPRESS_ABOVE_BYTES: Final = 1024
 PATH: Final = "/v1/node_report"
@@ -58,6 +59,8 @@ class Reporter:
         self._status_stamp: tuple[int, int, int] | None = None
         self._images: dict[str, list[str]] = {}
         self._images_at = float("-inf")
+        self._on_the_way: dict[str, dict[str, float]] = {}
+        self._incoming_at = float("-inf")
         self._sent_at = float("-inf")
         self._sent_to: str | None = None
         self._sent_what: bytes = b""
@@ -92,6 +95,9 @@ class Reporter:
             self._images_at = now
             await asyncio.to_thread(self.look_for_lithos)
             await asyncio.to_thread(self._look_at_images)
+        if now - self._incoming_at >= INCOMING_EVERY_S:
+            self._incoming_at = now
+            await asyncio.to_thread(self._look_at_incoming)
         self._look_at_status()
         node = self._node
         node.own_report = node_report(
@@ -106,7 +112,7 @@ class Reporter:
             ),
             node.machine,
             self._images,
-            {name: self._incoming(name) for name in self._images},
+            self._on_the_way,
             instances_of(self._status),
             machine_load(),
             int(time.time() * 1000),
@@ -115,6 +121,9 @@ class Reporter:
     def _look_at_images(self) -> None:
         sandboxes = self.lithos.sandboxes if self.lithos is not None else {}
         self._images = {name: images_of(sandbox) for name, sandbox in sandboxes.items()}
+
+    def _look_at_incoming(self) -> None:
+        self._on_the_way = {name: self._incoming(name) for name in self._images}
 
     def _look_at_status(self) -> None:
         if self.lithos is None:
