@@ -180,6 +180,7 @@ def test_a_change_below_reaches_everything_built_on_it(root: Path) -> None:
     assert version(root, text, "e") != before
 
 
+@pytest.mark.case("vagga-32")
 def test_equal_selections_give_equal_versions_whichever_options_made_them(root: Path) -> None:
     (root / "src/subdir").mkdir()
     (root / "src/subdir/file").write_text("1")

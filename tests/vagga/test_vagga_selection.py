@@ -17,6 +17,7 @@ def taken(selection: Selection, path: str) -> bool:
     return all(selection.enters(directory) for directory in above) and selection.takes(path, is_directory=False)
 
 
+@pytest.mark.case("vagga-32")
 @pytest.mark.parametrize(
     ("rules", "path", "wanted"),
     [

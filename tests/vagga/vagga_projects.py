@@ -21,8 +21,10 @@ VAGGA = Path(sys.executable).with_name("vagga")
 TIMEOUT_S = 240.0
 ROOM_BYTES = 6 << 30
 
-BUSY_PROGRAMS = ("sh", "sleep", "cat", "ls", "true", "env", "stat", "pwd", "id", "touch", "mount", "ps", "kill", "head")
-SHARED_LIBRARIES = ("lib", "lib64", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu")
+BUSY_PROGRAMS = (
+    "sh", "bash", "cat", "env", "head", "id", "kill", "ls", "mount", "ps", "pwd", "sleep", "stat", "stty", "touch",
+    "true",
+)  # fmt: skip
 
 USER = "manor-test"
 SUBORDINATE = "1879048192:65536"  # far from what useradd gives to people

@@ -16,6 +16,7 @@ from manor.kernel import inside
 
 NAMED_MAX: Final = 3  # files named in one warning; the number of all is told
 PYC_CHECKED_BY_HASH: Final = 1  # PEP 552: the lowest bit of the flags behind the magic number
+SYSTEM_PYTHON: Final = ("usr/lib/", "usr/share/")  # byte code of the distribution's packages is its own affair
 OPEN_DIRECTORIES: Final = ("tmp", "var/tmp", "dev", "run")
 
 
@@ -53,6 +54,8 @@ def _config_warnings(root: Path, config: str) -> Iterator[str]:
     if not _is(root, value.workdir, stat.S_ISDIR):
         yield f"{config}: the work directory `{value.workdir}` is not in the image; add `!EnsureDir {value.workdir}`"
     for place in sorted(value.volumes):
+        if place.startswith("/dev/"):
+            continue  # lithos makes /dev itself, with the mount points in it
         if not _is(root, place, lambda mode: stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             yield f"{config}: the mount point `{place}` is not in the image; add `!EnsureDir {place}`"
 
@@ -94,7 +97,7 @@ def _look(
         writable.append(path)
     if not status.st_mode & 0o004 and status.st_size and not (base is not None and os.path.lexists(base / path)):
         unreadable.append(path)
-    if path.endswith(".pyc") and _checked_by_time(root / path):
+    if path.endswith(".pyc") and not path.startswith(SYSTEM_PYTHON) and _checked_by_time(root / path):
         by_time.append(path)
 
 

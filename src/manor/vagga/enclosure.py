@@ -101,10 +101,24 @@ class Enclosure:
         message, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_BYTES_MAX, 4)
         return message, list(fds)
 
-    def wait(self, on_fd: Callable[[bytes, int], None] = lambda word, fd: os.close(fd)) -> str:
-        """Until it ends. Descriptors that come meanwhile are given to `on_fd`."""
+    def fileno(self) -> int:
+        """Readable when there is a message, and at the end."""
+        return self._socket.fileno()
+
+    def wait(
+        self,
+        on_fd: Callable[[bytes, int], None] = lambda word, fd: os.close(fd),
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> str:
+        """Until it ends.
+
+        Args:
+            on_fd: gets the descriptors that come meanwhile.
+            meanwhile: called before each message; it may block until there is one.
+        """
         outcome = None
         while True:
+            meanwhile()
             message, fds = self.receive()
             if fds:
                 on_fd(message, fds[0])

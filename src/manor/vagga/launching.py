@@ -83,12 +83,20 @@ def launch_in(
         isolate_network=options.isolate_network or "isolate_network" in session.flags,
         pid1=options.pid1mode,
         listening=listening,
+        terminal=_wants_terminal(session),
     )
     if image is None:
         return run(launch, session.project.root, store, settings, runtime)
     with locked(image.last_use, shared=True):
         os.utime(image.last_use)
         return run(launch, session.project.root, store, settings, runtime)
+
+
+def _wants_terminal(session: Session) -> bool:
+    """If all three streams are terminals, unless a flag says otherwise."""
+    if "tty" in session.flags or "no_tty" in session.flags:
+        return "tty" in session.flags
+    return all(fd is not None and os.isatty(fd) for fd in session.stdio)
 
 
 def _inner_work_dir(session: Session, work_dir: str | None) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from manor.container import bundle
 from manor.container.defaults import PROC
@@ -31,6 +31,18 @@ from manor.vagga.settings import Settings
 from manor.vagga.stage import Stage, View
 from manor.vagga.store import Store
 from manor.vagga.volumes.interface import Volume
+
+if TYPE_CHECKING:
+    from manor.vagga.terminal import Relay
+
+COMMAND: Final = b"command"  # the words that descriptors come with: pidfd of the container's first process
+INSIDE: Final = b"inside"  # pidfd of the inner half
+TERMINAL: Final = b"terminal"  # the other end of the command's terminal
+
+NAME: Final = "vagga"  # of the container, to the runtime; its states are in a directory of our own
+
+STOP_ALL: Final = signal.SIGUSR1  # what the inner half is asked by
+CONTINUE_ALL: Final = signal.SIGUSR2
 
 ENVIRON_FILE_BYTES_MAX: Final = 1 << 20
 PASSWD_BYTES_MAX: Final = 1 << 20
@@ -54,6 +66,7 @@ class Launch:
         environ: makes the environment from the container's environ-file and the home directory.
         stdio: what becomes descriptors 0 to 2; None for one that the caller has closed.
         listening: a socket passed as descriptor 3.
+        terminal: it gets a terminal of its own, which is relayed to ours.
     """
 
     container: Container
@@ -71,6 +84,7 @@ class Launch:
     isolate_network: bool = False
     pid1: Literal["wait", "wait-all-children", "exec"] = "wait"
     listening: int | None = None
+    terminal: bool = False
 
 
 def run(launch: Launch, project: Path, store: Store, settings: Settings, runtime: RuntimeBinary) -> int:
@@ -79,53 +93,89 @@ def run(launch: Launch, project: Path, store: Store, settings: Settings, runtime
     umask = os.umask(0o022)
     os.umask(umask)
     enclosure = Enclosure(launch.maps, lambda channel: str(launcher.start(channel, umask)))
-    with _Signals(enclosure) as signals:
-        status = int(enclosure.wait(signals.found))
-    return status
+    with _Outside(enclosure) as outside:
+        return int(enclosure.wait(outside.found, outside.relay_output))
 
 
-class _Signals:
-    """Passes on to the command what vagga gets, from the moment there is a command."""
+class _Outside:
+    """The outer half while the command runs: signals that come are passed on, its terminal is relayed."""
 
-    PASSED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    TO_THE_COMMAND = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self, enclosure: Enclosure) -> None:
         self._enclosure = enclosure
-        self._pidfd: int | None = None
+        self._command: int | None = None  # pidfds
+        self._inside: int | None = None
+        self._relay: Relay | None = None
         self._before: list[int] = []
         self._terms = 0
         self._old: dict[int, object] = {}
 
-    def __enter__(self) -> _Signals:
-        for number in self.PASSED[:4]:
-            self._old[number] = signal.signal(number, self._got)
+    def __enter__(self) -> _Outside:
+        for number in self.TO_THE_COMMAND:
+            self._old[number] = signal.signal(number, self._pass_on)
+        for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+            self._old[number] = signal.signal(number, self._stop)
+        self._old[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, self._resize)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._relay is not None:
+            self._relay.drain()
+            self._relay.close()
         for number, handler in self._old.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        if self._pidfd is not None:
-            os.close(self._pidfd)
+        for pidfd in (self._command, self._inside):
+            if pidfd is not None:
+                os.close(pidfd)
 
     def found(self, word: bytes, fd: int) -> None:
-        """The command's pidfd has come."""
-        self._pidfd = fd
-        for number in self._before:
-            self._send(number)
+        """A descriptor has come from inside."""
+        if word == COMMAND:
+            self._command = fd
+            for number in self._before:
+                self._send(fd, number)
+        elif word == INSIDE:
+            self._inside = fd
+        else:
+            from manor.vagga.terminal import Relay
 
-    def _got(self, number: int, frame: FrameType | None) -> None:
+            self._relay = Relay(fd, 0, 1)
+
+    def relay_output(self) -> None:
+        """Called while nothing else is to be done."""
+        if self._relay is not None:
+            self._relay.until(self._enclosure)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._terms += number == signal.SIGTERM
         if self._terms > 1:
             number = signal.SIGKILL
-        if self._pidfd is None:
+        if self._command is None:
             self._before.append(number)
         else:
-            self._send(number)
+            self._send(self._command, number)
 
-    def _send(self, number: int) -> None:
-        assert self._pidfd is not None
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """First the container, then ourselves; when we continue, so does the container."""
+        if self._relay is not None:
+            self._relay.give_back()
+        if self._inside is not None:
+            self._send(self._inside, STOP_ALL)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if self._relay is not None:
+            self._relay.take()
+        if self._inside is not None:
+            self._send(self._inside, CONTINUE_ALL)
+
+    def _resize(self, number: int, frame: FrameType | None) -> None:
+        if self._relay is not None:
+            self._relay.resize()
+
+    @staticmethod
+    def _send(pidfd: int, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
-            pidfds.send_signal(self._pidfd, number)
+            pidfds.send_signal(pidfd, number)
 
 
 class _Launcher:
@@ -214,23 +264,42 @@ class _Launcher:
         config = self._config(words, environment, umask)
         made = bundle.write_bundle(place / "bundle", config)
         runtime = Runtime(self._runtime, place / "runtime", cgroup_manager="disabled")
-        stdin, stdout, stderr = launch.stdio
-        pid = runtime.run_detached(
-            "vagga",
-            made.path,
-            pid_file=place / "pid",
-            log=place / "log",
-            fds=fds,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-        )
+        _listen_to_vagga(channel)
+        start = self._start_with_terminal if launch.terminal else self._start
+        pid = start(runtime, made.path, fds, channel)
         os.close(init)
         with contextlib.suppress(ProcessLookupError):
             pidfd = pidfds.open_pidfd(pid)
-            channel.send_fd(b"pidfd", pidfd)
+            channel.send_fd(COMMAND, pidfd)
             os.close(pidfd)
         return _reap_until(pid)
+
+    def _start(self, runtime: Runtime, made: Path, fds: Mapping[int, int], channel: Channel) -> int:
+        """With the caller's own descriptors."""
+        place, (stdin, stdout, stderr) = self._stage.place, self._launch.stdio
+        return runtime.run_detached(
+            NAME, made, pid_file=place / "pid", log=place / "log", fds=fds, stdin=stdin, stdout=stdout, stderr=stderr
+        )
+
+    def _start_with_terminal(self, runtime: Runtime, made: Path, fds: Mapping[int, int], channel: Channel) -> int:
+        """With a terminal of its own, which has our size before the program begins."""
+        from manor.container.console import ConsoleSocket
+        from manor.vagga.terminal import set_size, size_of
+
+        place = self._stage.place
+        os.chdir(made)  # as the runtime will: the name of a socket is at most 107 bytes long
+        with ConsoleSocket(Path("console")) as console:
+            pid = runtime.create(
+                NAME, made, pid_file=place / "pid", log=place / "log", fds=fds, stdin=None, stdout=None, stderr=None,
+                console_socket=console.path,
+            )  # fmt: skip
+            master = console.receive()
+        with contextlib.suppress(OSError):
+            set_size(master, size_of(1))
+        channel.send_fd(TERMINAL, master)
+        os.close(master)
+        runtime.start(NAME)
+        return pid
 
     def _config(self, words: Sequence[str], environment: Mapping[str, str], umask: int) -> bundle.Config:
         launch = self._launch
@@ -242,6 +311,7 @@ class _Launcher:
         return bundle.Config(
             process=bundle.Process(
                 args=tuple(words),
+                terminal=launch.terminal,
                 cwd=launch.work_dir,
                 env=tuple(f"{name}={value}" for name, value in environment.items()),
                 user=bundle.User(
@@ -257,6 +327,20 @@ class _Launcher:
             ),
             linux=bundle.Linux(namespaces=tuple(bundle.Namespace(type=kind) for kind in kinds)),
         )
+
+
+def _listen_to_vagga(channel: Channel) -> None:
+    """Stop and continue everything in the namespace but ourselves when vagga asks for it."""
+    signal.signal(STOP_ALL, lambda *_: _signal_all(signal.SIGSTOP))
+    signal.signal(CONTINUE_ALL, lambda *_: _signal_all(signal.SIGCONT))
+    own = pidfds.open_pidfd(os.getpid())
+    channel.send_fd(INSIDE, own)
+    os.close(own)
+
+
+def _signal_all(number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, number)
 
 
 def _shut_cgroups() -> None:
