@@ -186,11 +186,13 @@ def test_a_scenario_file_is_read_with_the_place_of_every_problem(tmp_path: Path)
     assert places == ["1:8", "2:21", "3:3", "4:18"], refused.value
 
 
-def test_a_dead_leader_is_replaced_within_six_seconds() -> None:
+@pytest.mark.case("verwalter-02", "verwalter-03")
+def test_three_nodes_elect_within_twenty_seconds_and_replace_a_dead_leader_within_six() -> None:
     for seed in range(10):
         world = World(3, seed, Scenario())
-        world.run(30.0)
+        world.run(20.0)
         (leader,) = world.leaders()
+        assert all(node.election.leader == leader.id for node in world.living())
         number = 1 + list(world.nodes).index(leader.id)
         world = World(3, seed, Scenario(events=(Crash(at_s=30.0, nodes=(f"n{number}",)),)))
         world.run(36.0)
