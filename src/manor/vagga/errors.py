@@ -14,6 +14,7 @@ Entry files print the message behind `vagga: `. Warnings are printed by `warn`, 
 
 from __future__ import annotations
 
+import os
 import sys
 
 from manor.config.errors import ManorError
@@ -71,7 +72,7 @@ _warned: set[str] = set()
 
 
 def warn(text: str) -> None:
-    """Tell a user something that stops nobody; the same text is told once in a run."""
-    if text not in _warned:
+    """Tell a user something that stops nobody; the same text is told once in a run, and nothing with `-q`."""
+    if text not in _warned and os.environ.get("VAGGA_PROGRESS") != "quiet":
         _warned.add(text)
         print(f"vagga: warning: {text}", file=sys.stderr)

@@ -12,7 +12,7 @@ import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Final, Protocol
 
 DEFAULT_IGNORE: Final = r"(^|/)\.(git|hg|svn|vagga)($|/)|~$|\.bak$|\.orig$|^#.*#$"
@@ -60,11 +60,13 @@ class _Match(enum.IntEnum):
     EXACT = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One parsed rule.
 
     Attributes:
+        exact: matches the whole of a path that the rule names.
+        below: matches the beginning of a path below a directory that the rule names.
         parts: one pattern for each part of the path, None for `**`; empty for `/` itself.
         anchored: the first part is an entry of the source directory.
     """
@@ -72,37 +74,25 @@ class Rule:
     includes: bool
     anchored: bool
     directories_only: bool
+    exact: re.Pattern[str]
+    below: re.Pattern[str]
     parts: tuple[re.Pattern[str] | None, ...]
 
-    def match(self, parts: Sequence[str], *, is_directory: bool) -> _Match:
-        """How this rule names the path (as its parts)."""
-        if (is_directory or not self.directories_only) and self._names(parts):
+    def match(self, path: str, *, is_directory: bool) -> _Match:
+        """How this rule names the path."""
+        if (is_directory or not self.directories_only) and self.exact.fullmatch(path):
             return _Match.EXACT if self.anchored else _Match.ANY_DEPTH
-        above = (parts[:n] for n in range(len(parts) - 1, -1, -1))
-        return _Match.INHERITED if any(self._names(directory) for directory in above) else _Match.NO
+        return _Match.INHERITED if self.below.match(path) else _Match.NO
 
-    def _names(self, parts: Sequence[str]) -> bool:
-        if self.anchored:
-            return _glob(self.parts, parts)
-        return bool(parts) and any(_glob(self.parts, parts[n:]) for n in range(len(parts)))
-
-    def may_match_below(self, parts: Sequence[str]) -> bool:
+    def may_match_below(self, directory: str) -> bool:
         """Could this rule name something below the directory?"""
-        return not self.anchored or _glob_begins(self.parts, parts)
+        return not self.anchored or _glob_begins(self.parts, directory.split("/"))
 
-    @cached_property
-    def plain_depth(self) -> int:
-        """How many parts stand before the first `**`."""
-        return next((n for n, part in enumerate(self.parts) if part is None), len(self.parts))
-
-    def leads_through(self, parts: Sequence[str]) -> bool:
+    def leads_through(self, directory: str) -> bool:
         """Does this rule name a way through the directory, part by part (`**` names nothing)?"""
-        return (
-            self.anchored
-            and len(parts) < len(self.parts)
-            and self.plain_depth >= len(parts)
-            and self.may_match_below(parts)
-        )
+        plain = next((n for n, part in enumerate(self.parts) if part is None), len(self.parts))
+        depth = directory.count("/") + 1
+        return self.anchored and depth < len(self.parts) and plain >= depth and self.may_match_below(directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +102,23 @@ class ByRules:
     rules: tuple[Rule, ...]
 
     def takes(self, path: str, *, is_directory: bool) -> bool:
-        match, rule, _ = self._strongest(path.split("/"), is_directory=is_directory)
+        match, rule, _ = self._strongest(path, is_directory=is_directory)
         if is_directory:  # `/dir/` brings even an empty directory, nothing else does
             return rule is not None and rule.includes and rule.directories_only and match >= _Match.ANY_DEPTH
         return rule is not None and rule.includes
 
     def enters(self, path: str) -> bool:
-        parts = path.split("/")
-        _, rule, position = self._strongest(parts, is_directory=True)
+        _, rule, position = self._strongest(path, is_directory=True)
         if rule is not None and rule.includes:
             return True
         if rule is not None:
-            return any(r.includes and r.leads_through(parts) for r in self.rules[position + 1 :])
-        return any(r.includes and r.may_match_below(parts) for r in self.rules)
+            return any(r.includes and r.leads_through(path) for r in self.rules[position + 1 :])
+        return any(r.includes and r.may_match_below(path) for r in self.rules)
 
-    def _strongest(self, parts: Sequence[str], *, is_directory: bool) -> tuple[_Match, Rule | None, int]:
+    def _strongest(self, path: str, *, is_directory: bool) -> tuple[_Match, Rule | None, int]:
         best: tuple[_Match, Rule | None, int] = (_Match.NO, None, -1)
         for position, rule in enumerate(self.rules):
-            match = rule.match(parts, is_directory=is_directory)
+            match = rule.match(path, is_directory=is_directory)
             if match is not _Match.NO and match >= best[0]:
                 best = match, rule, position
         return best
@@ -156,15 +145,20 @@ def parse_rule(text: str) -> Rule:
         raise ValueError(f"the rule `{text}` is empty; name a file or a pattern")
     if ".." in words or "." in words:
         raise ValueError(f"the rule `{text}` has a part `.` or `..`; name files as they lie below the source")
+    patterns = [None if word == "**" else _part(word) for word in words]
+    named = ("" if anchored else "(?:.*/)?") + _joined(patterns)
     return Rule(
         includes=includes,
         anchored=anchored,
         directories_only=glob.endswith("/") and bool(words),
-        parts=tuple(None if word == "**" else _part_pattern(word) for word in words),
+        exact=re.compile(named, re.DOTALL),
+        below=re.compile(f"{named}/" if words else "", re.DOTALL),
+        parts=tuple(None if pattern is None else re.compile(pattern, re.DOTALL) for pattern in patterns),
     )
 
 
-def _part_pattern(word: str) -> re.Pattern[str]:
+def _part(word: str) -> str:
+    """One part of a glob as a regular expression."""
     out, escaped = "", False
     for c in word:
         if escaped:
@@ -172,20 +166,23 @@ def _part_pattern(word: str) -> re.Pattern[str]:
         elif c == "\\":
             escaped = True
         else:
-            out += {"*": ".*", "?": "."}.get(c, re.escape(c))
+            out += {"*": "[^/]*", "?": "[^/]"}.get(c, re.escape(c))
     if escaped:
         raise ValueError(f"`{word}` ends with a backslash; `\\\\` means the character itself")
-    return re.compile(out, re.DOTALL)
+    return out
 
 
-def _glob(pattern: tuple[re.Pattern[str] | None, ...], parts: Sequence[str]) -> bool:
-    """Does the whole pattern match all of the parts? `**` stands for any number of parts, none included."""
-    if not pattern:
-        return not parts
-    first, rest = pattern[0], pattern[1:]
-    if first is None:
-        return any(_glob(rest, parts[n:]) for n in range(len(parts) + 1))
-    return bool(parts) and first.fullmatch(parts[0]) is not None and _glob(rest, parts[1:])
+def _joined(patterns: Sequence[str | None]) -> str:
+    """The expression for a whole path: `**` is any number of parts, none included."""
+    out, slash = "", ""
+    for number, pattern in enumerate(patterns):
+        if pattern is not None:
+            out, slash = out + slash + pattern, "/"
+        elif number + 1 < len(patterns):
+            out, slash = out + slash + "(?:[^/]+/)*", ""
+        else:
+            out += "(?:/[^/]+)*" if slash else ".*"
+    return out
 
 
 def _glob_begins(pattern: tuple[re.Pattern[str] | None, ...], parts: Sequence[str]) -> bool:

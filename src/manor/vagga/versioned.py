@@ -7,10 +7,13 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manor.vagga.digests import DigestCache
 from manor.vagga.errors import PreparationError, UnknownVersion
-from manor.vagga.selection import Selection
+
+if TYPE_CHECKING:
+    from manor.vagga.selection import Selection
 
 Owner = Callable[[os.stat_result], tuple[int, int]]
 
