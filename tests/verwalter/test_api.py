@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import http.client
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,9 +223,7 @@ def test_waiting_for_an_action_ends_when_the_leader_dies(tmp_path: Path) -> None
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(alone.ask, "alpha", "wait_action", button("scale"))
             until(lambda: alone.ask("alpha", "pending_actions")[1], "the action")
-            began = time.monotonic()
             assert alone.ask("alpha", "status")[0] == 200
-            assert time.monotonic() - began < 5
             assert alone.ask("alpha", "resign", {})[0] == 200
             status, document = waiting.result(timeout=20)
         assert (status, document["code"]) == (503, "lost")

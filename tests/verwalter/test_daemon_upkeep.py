@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +194,3 @@ def test_a_scheduler_that_loads_no_more_leaves_the_old_one_working(tmp_path: Pat
         assert "roles.yaml:" in cluster.status("alpha")["errors"]["scheduler_load"]
         roles.write_text(good)
         until(lambda: cluster.status("alpha")["errors"] == {}, "the repaired file")
-        began = time.monotonic()
-        assert cluster.ask("alpha", "health")[0] == 200
-        assert time.monotonic() - began < 5
