@@ -5,9 +5,9 @@
             ConfigurationError    126   vagga.yaml, settings, no project
             UsageError            122   the command line; the owner check
             PreparationError      121   a build, a download, id maps, locks, the runtime, an unknown command
-            NeedsBuild             29   an image is wanted and may not be built, or its version cannot be known
+            NeedsBuild             29   an image is wanted and may not be built
+            UnknownVersion         29   a version depends on something that is not there yet
             SetupError            124   the container or its program could not be started
-            NothingToRun          127   no command given
 
 Entry files print the message behind `vagga: `. Warnings are printed by `warn`, each once in a run.
 """

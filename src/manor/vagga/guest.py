@@ -97,10 +97,6 @@ class Guest:
                 file.write(content)
                 os.fchmod(fd, mode)
 
-    def read(self, path: str, limit: int = 1 << 20) -> bytes:
-        """The content of a file of the root."""
-        return inside.read_inside(self.root, path, limit)
-
     def make_directory(self, path: str) -> None:
         """A directory with its parents, 0755; an existing one is left alone."""
         self.mount()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from manor.vagga.config import build_order
 from manor.vagga.digests import DigestCache
@@ -23,6 +23,9 @@ from manor.vagga.versioned import VersionedFiles
 
 if TYPE_CHECKING:
     from manor.vagga.enclosure import Channel
+
+
+UNKNOWN: Final = "unknown-"
 
 
 class Check(enum.Enum):
@@ -100,7 +103,7 @@ class Images:
             return None
         return found
 
-    def settle(self, name: str) -> None:
+    def settle(self) -> None:
         """Keep what was learnt about files, for the next call."""
         self._digests.save()
 
@@ -134,7 +137,7 @@ class Images:
         try:
             wanted = self.versions().version(name)
         except UnknownVersion:
-            wanted = "unknown" + "0" * 8
+            wanted = UNKNOWN  # one lock for all builds of the container that begin like this
         wait = self.settings.build_lock_wait is not False
         maps = self.maps(name)
         with self.store.building(name, wanted, wait=wait):
@@ -144,8 +147,8 @@ class Images:
             self._remove_orphans()
             version = self._run_builder(name, maps, force)
         self._digests.save()
-        final = self._final_version(name, wanted, version)
-        image = self.store.find(name, final)
+        self._compare_with_now(name, version)
+        image = self.store.find(name, version)
         assert image is not None, "the builder committed this image"
         previous = self.store.current(name)
         self.store.point(image)
@@ -153,8 +156,8 @@ class Images:
         self._check_deployment(name, image)
         return image
 
-    def _final_version(self, name: str, wanted: str, built: str) -> str:
-        """The version that was built; a warning if files changed meanwhile."""
+    def _compare_with_now(self, name: str, built: str) -> None:
+        """Warn if files changed during the build: what was built is named by what its steps have read."""
         try:
             now = self.versions(fresh=True).version(name)
         except UnknownVersion as error:
@@ -163,7 +166,6 @@ class Images:
             ) from None
         if now != built:
             warn(f"files that container `{name}` depends on changed during the build; the next start builds it again")
-        return built
 
     def _run_builder(self, name: str, maps: Maps, force: Force | None) -> str:
         from manor.vagga.enclosure import Enclosure

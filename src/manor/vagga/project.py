@@ -42,10 +42,6 @@ class Project:
             warn(f"{self.shown(found[1])} is ignored because {self.shown(found[0])} exists")
         return found[0] if found else None
 
-    def local_files(self) -> list[Path]:
-        """The local files that exist, the strongest first."""
-        return [self.root / name for name in LOCAL_FILES if (self.root / name).is_file()]
-
 
 def find_project(start: Path) -> Project:
     """The project that `start` (absolute) lies in; ConfigurationError when there is none up to `/`."""

@@ -26,7 +26,7 @@ def run(session: Session, words: Sequence[str]) -> int:
         if name not in session.containers:
             known = ", ".join(sorted(session.containers)) or "none"
             raise PreparationError(f"container `{name}` does not exist; known: {known}")
-    for name, image in session.images.build(chosen.name, force).items():
+    for image in session.images.build(chosen.name, force).values():
         session.images.store.point(image)
-        session.images.settle(name)
+    session.images.settle()
     return 0

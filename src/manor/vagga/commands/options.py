@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import NoReturn
 
 from manor.vagga.errors import UsageError
@@ -17,8 +16,3 @@ class Options(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\n{self.format_usage()}".rstrip())
-
-
-def said_on_terminal() -> bool:
-    """Is standard output a terminal?"""
-    return sys.stdout is not None and sys.stdout.isatty()

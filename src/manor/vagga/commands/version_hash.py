@@ -32,5 +32,5 @@ def run(session: Session, words: Sequence[str]) -> int:
     version = versions.version(chosen.name)
     if not chosen.dump_version_data:
         print(version[:SHORT] if chosen.short else version)
-    session.images.settle(chosen.name)
+    session.images.settle()
     return 0
