@@ -33,7 +33,7 @@ def served_by():
 
 
 def count_visit():
-    """One more visit. Every visitor waits for the same row, so it must not be held until the disk has it: a crash of the
+    """One more visit. All visitors wait for the same row, so it must not be held until the disk has it: a crash of the
     database may forget the last visits, never an entry."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
