@@ -87,6 +87,7 @@ class Agent:
             agent = cls(int(children.wait_until(kin.read_text, "the first process of the namespace")), port)
             children.wait_until(agent.answers, f"an agent answers; its log: {directory / 'log'}")
             yield agent
+        children.wait_until(lambda: not agent.proc.exists(), "the end of the namespace and everything in it")
 
     @property
     def proc(self) -> Path:
