@@ -50,7 +50,6 @@ MASTER_NUMBERS: Final = (
 CONTAINER_COUNTERS: Final = ("started", "deaths", "failures")
 ENTRY_COUNTERS: Final = (*CONTAINER_COUNTERS, "unhealthy")
 ENTRY_LEVELS: Final = ("running", "ready")
-LEVELS_OF_MASTER: Final = ("sandboxes", "containers", "queue")
 LEVELS_OF_CONTAINERS: Final = ("running", "unknown")
 
 

@@ -16,6 +16,7 @@ from manor.lithos.errors import RecordError
 
 RECORD_VERSION: Final = 1
 RECORD_BYTES_MAX: Final = 2**20
+UNWELL: Final = "unwell"  # a stop_reason: a health probe failed or a readiness deadline passed
 UNIDENTIFIED_KILL_TIMEOUT_S: Final = 5.0
 
 RecordState = Literal["starting", "running", "stopping"]
@@ -86,6 +87,12 @@ def decode_record(text: bytes, file: Path) -> Record:
         raise RecordError(f"{file}:1:1: not a record: {error}; the container is left to be cleaned by hand") from error
 
 
+def _read(path: Path) -> bytes:
+    """At most so much that what is longer is no JSON any more."""
+    with open(path, "rb") as file:
+        return file.read(RECORD_BYTES_MAX)
+
+
 class RecordStore:
     """The directory of records: whole files or none, whoever writes or dies meanwhile."""
 
@@ -108,7 +115,7 @@ class RecordStore:
     def read(self, container_id: str) -> Record | None:
         path = self.path(container_id)
         try:
-            return decode_record(path.read_bytes(), path)
+            return decode_record(_read(path), path)
         except FileNotFoundError:
             return None
 
@@ -120,7 +127,7 @@ class RecordStore:
             if path.name.startswith("."):
                 continue
             try:
-                records.append(decode_record(path.read_bytes(), path))
+                records.append(decode_record(_read(path), path))
             except FileNotFoundError:
                 continue  # a lithos_cmd ended just now
             except RecordError as error:

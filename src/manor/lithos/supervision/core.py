@@ -14,21 +14,20 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from manor.lithos.files.names import InstanceName
-from manor.lithos.files.processes import entry_of_instance
-from manor.lithos.files.record import Record
+from manor.lithos.files.record import UNWELL, Record
 from manor.lithos.files.status import InstanceStatus
 from manor.lithos.rules.ports import Address
 from manor.lithos.rules.settle import Instance
 from manor.lithos.supervision import messages as m
+from manor.lithos.supervision import published
 from manor.lithos.supervision.adoption import Fate, fate
-from manor.lithos.supervision.desired import Broken, Desired
+from manor.lithos.supervision.desired import Desired
 from manor.lithos.supervision.endings import counts_as_failure
-from manor.lithos.supervision.phases import ON_ITS_WAY_OUT, PUBLISHED, Phase, Step
+from manor.lithos.supervision.phases import ON_ITS_WAY_OUT, Phase, Step
 from manor.lithos.supervision.slot import ProbeCourse, Slot
 
 MISSING_AWAITED_S: Final = 60.0  # how long an entry waits for one that does not exist
 PROBE_GRACE_S: Final = 5.0  # an answer to a probe that comes later than its timeout and this is given up
-UNWELL: Final = "unwell"  # stop_reason of a record: a health probe failed or a readiness deadline passed
 
 Actions = list[m.Action]
 
@@ -489,73 +488,15 @@ class Supervisor:
         return tuple(slot.record for slot in self._slots.values() if slot.record is not None)
 
     def addresses_in_use(self, now: float) -> frozenset[Address]:
-        """The shared sockets that must stay open: of what runs, and of an upgrade or a start that is under way."""
-        used: set[Address] = set()
-        for slot in self._slots.values():
-            if slot.record is not None and slot.phase is not Phase.CLEANING:
-                used.update(Address.parse(text) for text in slot.record.ports)
-            starts_now = slot.phase in (Phase.WAITING, Phase.CLEANING) and slot.not_before <= now
-            if slot.instance is not None and not self._stopping and (slot.upgrading or starts_now):
-                used.update(port.address for port in slot.instance.ports if port.shared)
-        return frozenset(used)
+        return published.addresses_in_use(self._slots.values(), now, stopping=self._stopping)
 
     def statuses(self, to_epoch_s: float) -> tuple[InstanceStatus, ...]:
-        """Every instance by name; to_epoch_s added to a time of this clock gives seconds since 1970."""
-        return tuple(
-            _status(slot, to_epoch_s)
-            for slot in sorted(self._slots.values(), key=lambda slot: slot.text)
-            if slot.phase is not Phase.GONE
-        )
+        return published.statuses(self._slots.values(), to_epoch_s)
 
     def levels(self) -> Mapping[str, int]:
-        """The gauges of groups `master` and `containers`, and `ENTRY running` and `ENTRY ready` per entry."""
-        known = [slot for slot in self._slots.values() if slot.instance is not None or slot.broken is not None]
-        levels = {
-            "sandboxes": self._desired.sandboxes,
-            "containers": len(known),
-            "queue": sum(slot.phase in (Phase.WAITING, Phase.STOPPING) for slot in self._slots.values()),
-            "running": sum(slot.alive for slot in known),
-            "unknown": sum(slot.alive for slot in self._slots.values()) - sum(slot.alive for slot in known),
-        }
-        for slot in known:
-            running, ready = f"{slot.name.entry} running", f"{slot.name.entry} ready"
-            levels[running] = levels.get(running, 0) + slot.alive
-            levels[ready] = levels.get(ready, 0) + (slot.phase is Phase.READY)
-        return levels
+        return published.levels(self._slots.values(), self._desired.sandboxes)
 
 
 def _changed(record: Record, **fields: object) -> Record:
     values = {name: getattr(record, name) for name in record.__struct_fields__}
     return Record(**{**values, **fields})
-
-
-def _status(slot: Slot, to_epoch_s: float) -> InstanceStatus:
-    record, state = slot.record, PUBLISHED[slot.phase]
-    if record is not None and slot.phase in ON_ITS_WAY_OUT and record.stop_reason == UNWELL and slot.ever_ready:
-        state = "unhealthy"
-    elif slot.phase is Phase.CLEANING and slot.instance is None:
-        state = "stopping"
-    image, config, address = _what_runs(slot)
-    return InstanceStatus(
-        name=slot.text,
-        image=image,
-        config=config,
-        state=state,
-        since=round((slot.since + to_epoch_s) * 1000),
-        pid=record.main_pid if record is not None and slot.alive else None,
-        restarts=slot.restarts,
-        ports={text.rpartition(":")[2]: fd for text, fd in record.ports.items()} if record is not None else {},
-        address=address,
-        error=slot.error,
-    )
-
-
-def _what_runs(slot: Slot) -> tuple[str, str, str | None]:
-    """Image, config and address: of the container if there is one, else of what is wanted."""
-    if slot.record is not None:
-        entry = entry_of_instance(slot.record.config)
-        return entry.image, entry.config, next(iter(entry.ip_addresses), None)
-    if slot.instance is not None:
-        return slot.instance.entry.image, slot.instance.entry.config, None
-    broken = slot.broken or Broken("", "", "")
-    return broken.image, broken.config, None

@@ -37,7 +37,6 @@ class Slot:
     restarts: int = 0
     started_before: bool = False
     error: str | None = None
-    stop_wanted: bool = False
     stop_asked_at: float | None = None  # a stop that waits for its dependents
     probe: ProbeCourse | None = field(default=None)
 
