@@ -178,7 +178,7 @@ class Settings(_Options, frozen=True, kw_only=True):
     delivery: Delivery = Delivery()
     tls: Tls = Tls()
 
-    not_yet: ClassVar[tuple[tuple[str, ...], ...]] = (
+    not_yet: ClassVar[tuple[tuple[str, str], ...]] = (
         ("dc", "seeds"),
         ("scheduler", "shadow"),
         ("delivery", "require_signature"),
@@ -187,16 +187,24 @@ class Settings(_Options, frozen=True, kw_only=True):
         ("tls", "cert"),
         ("tls", "key"),
         ("tls", "client_ca"),
+        ("dc", "max_lend"),
+        ("backups", "hourly"),
+        ("backups", "daily"),
+        ("backups", "weekly"),
+        ("history", "keep"),
+        ("history", "max_size"),
+        ("jobs", "enabled"),
+        ("jobs", "max_parallel"),
+        ("delivery", "keep_recent"),
+        ("delivery", "catch_up"),
     )
 
     def __problems__(self) -> Iterable[tuple[tuple[str, ...], str]]:
-        for path in self.not_yet:
-            value: object = self
-            for option in path:
-                value = getattr(value, option)
-            if value:
-                name = ".".join(path).replace("_", "-")
-                yield path, f"`{name}` is not supported yet; leave it out"
+        for part, option in self.not_yet:
+            options = getattr(self, part)
+            if getattr(options, option) != getattr(type(options)(), option):
+                name = f"{part}.{option}".replace("_", "-")
+                yield (part, option), f"`{name}` is not supported yet; leave it out"
 
 
 def read_settings(path: Path, *, must_exist: bool) -> Settings:
