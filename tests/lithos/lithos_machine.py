@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from manor.kernel import cgroups, mounts
+from manor.lithos.files.record import RecordStore
 from manor.lithos.files.status import InstanceStatus, MasterStatus, read_status
 
 T = TypeVar("T")
@@ -225,6 +226,9 @@ class Machine:
     def tear_down(self) -> None:
         if self.master is not None and self.master.poll() is None:
             self.kill()
+        for record in RecordStore(self.run_dir / "containers").read_all()[0]:
+            if record.init_pid is not None and self._is_ours(record.init_pid):
+                os.kill(record.init_pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             cgroups.kill_all(f"/{self.cgroup}")
             cgroups.remove(f"/{self.cgroup}")
@@ -232,6 +236,12 @@ class Machine:
             if mount.target.startswith(str(self.root)):
                 mounts.unmount(mount.target, lazy=True)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return str(self.images) in Path(f"/proc/{pid}/mountinfo").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
 
 def _busybox(root: Path) -> Path:

@@ -233,6 +233,7 @@ def test_metrics_files_stay_until_an_entry_comes(machine: Machine) -> None:
 
 
 @pytest.mark.case("lithos-48")
+@pytest.mark.xdist_group("lithos-without-group")  # runc then names the group by the container alone
 def test_without_a_group_nothing_is_limited(machine: Machine) -> None:
     machine.write_master(**{"cgroup-name": None})
     sleepers(machine, **{"memory-limit": "20Mi"})
@@ -240,6 +241,7 @@ def test_without_a_group_nothing_is_limited(machine: Machine) -> None:
     memory = next(line for line in groups if ":memory:" in line).rpartition(":")[2]
     limit = int(Path(f"/sys/fs/cgroup/memory{memory}/memory.limit_in_bytes").read_text())
     assert limit > 2**50
+    assert machine.stop() == 0
 
 
 def test_a_container_the_master_was_starting_when_it_died_is_taken_or_removed(machine: Machine) -> None:
