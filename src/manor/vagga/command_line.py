@@ -90,6 +90,8 @@ def parse(words: Sequence[str]) -> tuple[Flags, list[str]]:
             getattr(flags, VALUES[word[:2]]).append(word[2:])
         else:
             raise UsageError(f"unknown flag `{word}`\n{USAGE}".rstrip())
+    if flags.progress and flags.progress[-1] == "fancy":
+        raise UsageError("`--progress fancy` is not supported yet; write `plain`")
     if flags.progress and flags.progress[-1] not in PROGRESS:
         raise UsageError(f"`--progress {flags.progress[-1]}` is unknown; write one of {', '.join(PROGRESS)}")
     return flags, rest

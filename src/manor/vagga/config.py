@@ -91,20 +91,17 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag="Command"):
     """What a user can call: a program in a container."""
 
-    unsupported: ClassVar[tuple[str, ...]] = ("options", "expect-inotify-limit")
+    unsupported: ClassVar[tuple[str, ...]] = ("options", "expect-inotify-limit", "banner-delay", "symlink-name", "tags")
 
     container: str
     run: Annotated[str | tuple[str, ...], Length(1)]
     description: str = ""
     banner: str = ""
-    banner_delay: Annotated[int, Range(0)] = 0
     epilog: str = ""
     also_called: tuple[Name, ...] = msgspec.field(name="aliases", default=())
     group: str = ""
     prerequisites: tuple[str, ...] = ()
-    symlink_name: Name | None = None
     isolate_network: bool = False
-    tags: tuple[str, ...] = ()
     work_dir: str | None = None
     accepts_arguments: bool | None = None
     environ: dict[str, str] = {}
