@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from manor.cluster import node
+from manor.cluster import node, record
 from manor.cluster.node import NodeSpec, Running
 from manor.cluster.record import ClusterRecord, NoCluster, read_record, write_record
 from manor.config.errors import ManorError
@@ -178,8 +178,8 @@ class Cluster:
         with contextlib.suppress(OSError):
             cgroups.remove(self.record.cgroup)
         shutil.rmtree(self.directory / "nodes", ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            (self.directory / "cluster.json").unlink()
+        for file in ("token", record.FILE):  # the record last: while it is there, somebody can try again
+            (self.directory / file).unlink(missing_ok=True)
 
 
 def clean(directory: Path) -> bool:

@@ -145,7 +145,7 @@ def deploy(tutorial: Tutorial, figures: Figures, say: Callable[[str], None]) -> 
     phase("building images with vagga", lambda: tutorial.build(list(IMAGES)))
     phase(f"starting {len(nodes)} nodes", tutorial.start_nodes)
     phase("electing a leader", lambda: wait_until("a leader", tutorial.leader, within_s=FIRST_LEADER_WITHIN_S))
-    phase("delivering images with manor push", partial(push_all, tutorial))
+    phase("delivering images with manor push", partial(tutorial.push_all, "v1"))
     phase(
         "starting the database",
         lambda: wait_until("a ready database", lambda: tutorial.ready("database"), within_s=SITE_WITHIN_S),
@@ -167,11 +167,6 @@ def forget_old_images(images: Path) -> None:
         newest_first = sorted(sandbox.iterdir(), key=lambda image: image.stat().st_ctime, reverse=True)
         for image in newest_first[IMAGES_KEPT:]:
             shutil.rmtree(image)
-
-
-def push_all(tutorial: Tutorial) -> None:
-    for role in IMAGES:
-        tutorial.push(role, "v1")
 
 
 class Progress:
@@ -197,7 +192,7 @@ def show_addresses(tutorial: Tutorial) -> None:
     for name in tutorial.cluster.names:
         print(f"  {name}   {tutorial.site_url(name)}   verwalter {tutorial.url(name)}/v1/status   "
               f"cantal http://{tutorial.address(name)}:22682/status.json")  # fmt: skip
-    print(f"The agents' token is in {tutorial.cluster.directory / 'token'}.\n")
+    print(f"The agents' token is in {tutorial.token_file}.\n")
 
 
 def show_figures(figures: Figures) -> None:

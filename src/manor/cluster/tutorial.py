@@ -5,6 +5,7 @@ Every method is one step that a person would do, waits until it has worked, and 
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +46,8 @@ class Tutorial:
         self.report = report
         self.shared: Secrets = provision.make_secrets()
         self.agents = Agents(self.shared.token)
+        self.token_file = cluster.directory / "token"
+        provision.write_private(self.token_file, self.shared.token + "\n")
 
     # -- making it run
 
@@ -103,11 +107,19 @@ class Tutorial:
         return images
 
     def start_nodes(self) -> None:
+        """Boot all nodes and their daemons, and join them into one cluster."""
+        # Nodes see our byte code through their overlays; without it each of them would compile everything for itself.
+        compileall.compile_dir(Path(__file__).resolve().parents[1], quiet=2)
         for name in self.cluster.names:
-            self.start_node(name)
-        first = self.cluster.spec(self.cluster.names[0]).address
-        for name in self.cluster.names[1:]:
-            wait_until(f"{name} joins {first}", partial(self.join, name, first), within_s=JOINED_WITHIN_S)
+            self.cluster.start_node(name)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self.start_programs, self.cluster.names))
+            first, *others = self.cluster.names
+            list(pool.map(partial(self.wait_joined, first), others))
+
+    def wait_joined(self, first: str, name: str) -> None:
+        address = self.address(first)
+        wait_until(f"{name} joins {first}", partial(self.join, name, address), within_s=JOINED_WITHIN_S)
 
     def join(self, name: str, first: str) -> bool:
         """Tell a node of another; gossip tells it of all the rest."""
@@ -117,10 +129,17 @@ class Tutorial:
     def start_node(self, name: str) -> None:
         """Boot a node and its daemons; its files are written again, as they were."""
         self.cluster.start_node(name)
-        nodes_files = EXAMPLE / "nodes"
+        self.start_programs(name)
+
+    def start_programs(self, name: str) -> None:
         has_database = name == DATABASE_NODE
-        provision.prepare_node(self.cluster, name, self.shared, nodes_files, has_database=has_database)
+        provision.prepare_node(self.cluster, name, self.shared, EXAMPLE / "nodes", has_database=has_database)
         provision.start_daemons(self.cluster, name)
+
+    def push_all(self, version: str) -> None:
+        """Deliver the images of all roles side by side."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(partial(self.push, version=version), IMAGES))
 
     def push(self, role: str, version: str) -> None:
         """Deliver the image of a role and, after it, the metadata of the version."""
@@ -128,9 +147,7 @@ class Tutorial:
         command += ["--sandbox", role, "--nodes", ",".join(self.live_nodes()), "--url", self.url(self.live_nodes()[0])]
         command += ["--role", role, "--version", version, "--metadata", str(EXAMPLE / "releases" / f"{role}.yaml")]
         command += ["--method", "rsync", "--rsh", " ".join(self.cluster.enter_command())]
-        token = self.cluster.directory / "token"
-        provision.write_private(token, self.shared.token + "\n")
-        command += ["--token-file", str(token)]
+        command += ["--token-file", str(self.token_file)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PUSH_TIMEOUT_S)
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
