@@ -19,7 +19,7 @@ from manor.verwalter.membership import Rights
 from manor.verwalter.schedule import descent, hash_of
 
 SIZE = os.environ.get("MANOR_SIMULATE", "test")
-SEEDS = {"test": 12, "few": 400, "full": 10_000}[SIZE]
+SEEDS = {"test": 12, "few": 200, "full": 10_000}[SIZE]
 MINORITY = Rights(minority_allowed=True)
 
 
