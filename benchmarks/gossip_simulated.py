@@ -21,8 +21,8 @@ from manor.trust.keys import ClusterKeys, generate_key
 
 BUDGET_PACKETS = 15.0  # a second and node, as the budgets of cantal say
 BUDGET_BYTES = 10 * 1024.0
-SETTLED_AFTER_S = 20  # reports are known by then, and packets have their usual size
-MEASURED_S = 15
+SETTLED_AFTER_S = 15  # reports are known by then, and packets have their usual size
+MEASURED_S = 10
 MEASURED_SHARE = 0.02
 
 
