@@ -11,7 +11,7 @@ demo: setup
 	.venv/bin/manor demo $(ARGS)
 
 test: setup
-	.venv/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(ARGS)
+	.venv/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(ARGS)
 
 simulate: setup
 	MANOR_SIMULATE=$(SEEDS) .venv/bin/python -m pytest -n 2 -m simulate $(ARGS)

@@ -15,7 +15,7 @@ from manor.config.errors import ManorError
 from manor.kernel import cgroups, links, mounts
 
 # Two clusters made at the same moment would choose the same network.
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.system, pytest.mark.alone("cluster")]
 
 # A machine that is there refuses a connection to a port nobody listens on; one that is not lets it time out.
 REACHES = """

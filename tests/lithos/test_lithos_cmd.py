@@ -81,11 +81,13 @@ def test_a_pipe_and_a_terminal(machine: Machine) -> None:
     command = [BIN / "lithos_cmd", "--master", machine.config, "shop", "tty"]
     running = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
     said = b""
+    readable = select.poll()
+    readable.register(leader, select.POLLIN)
 
     def read_until(word: bytes) -> None:
         nonlocal said
         while word not in said:
-            assert select.select([leader], [], [], PATIENCE_S)[0], (word, said)
+            assert readable.poll(PATIENCE_S * 1000), (word, said)
             said += os.read(leader, 4096)
 
     read_until(b"33 77")

@@ -233,7 +233,7 @@ def test_metrics_files_stay_until_an_entry_comes(machine: Machine) -> None:
 
 
 @pytest.mark.case("lithos-48")
-@pytest.mark.xdist_group("lithos-without-group")  # runc then names the group by the container alone
+@pytest.mark.alone("lithos-without-group")  # runc then names the group by the container alone
 def test_without_a_group_nothing_is_limited(machine: Machine) -> None:
     machine.write_master(**{"cgroup-name": None})
     sleepers(machine, **{"memory-limit": "20Mi"})

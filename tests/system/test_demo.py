@@ -13,7 +13,7 @@ import pytest
 from manor.cluster.demo import DIRECTORY, LABEL
 from manor.kernel import cgroups, links, mounts
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(840)]
+pytestmark = [pytest.mark.system, pytest.mark.alone("cluster")]
 
 MANOR = str(Path(sys.executable).with_name("manor"))
 
@@ -29,6 +29,8 @@ def what_is_left() -> list[str]:
     return found
 
 
+@pytest.mark.longest
+@pytest.mark.timeout(840)
 def test_the_tutorials_job_from_building_to_broken_networks() -> None:
     demo = subprocess.run(
         [MANOR, "demo", "--check"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=800
@@ -40,6 +42,7 @@ def test_the_tutorials_job_from_building_to_broken_networks() -> None:
     assert what_is_left() == []
 
 
+@pytest.mark.timeout(400)
 def test_a_demo_that_was_killed_is_taken_away_by_clean() -> None:
     with subprocess.Popen(
         [MANOR, "demo", "--nodes", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True

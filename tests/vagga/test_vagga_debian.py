@@ -14,7 +14,7 @@ from vagga_projects import USER, ProjectFolder, make_tiny, own_project
 
 from manor.vagga.durable import remove_tree
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("debian"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.alone("debian"), pytest.mark.timeout(600)]
 
 DEB = """\
     containers:

@@ -98,7 +98,17 @@ def make_file_system(spec: NodeSpec, hierarchies: cgroups.Layout) -> None:
     mounts.mount("run", root / "run", "tmpfs", 0, "mode=755")
     mounts.mount("tmp", root / "tmp", "tmpfs", 0, "mode=1777")
     mount_hierarchies(hierarchies, root / "sys/fs/cgroup")
+    show_ourselves(root)
     mounts.pivot_root(root)
+
+
+def show_ourselves(root: Path) -> None:
+    """manor and its interpreter must be in the node as well, also where they lie below `/tmp` or `/var`."""
+    for place in (Path(sys.prefix), Path(__file__).resolve().parents[1]):
+        inside = root / place.relative_to("/")
+        if not inside.exists():
+            inside.mkdir(parents=True)
+            mounts.bind(place, inside, read_only=True)
 
 
 def overlay_of(lower: Path, upper: Path, target: Path) -> None:
