@@ -31,7 +31,7 @@ FROZEN_QUEUE_MAX = 500  # datagrams a socket keeps for a process that stands sti
 
 def size(full: int, small: int) -> int:
     """How large a scenario is: `MANOR_SIMULATE=full` is the size of the specification, `few` lies between."""
-    return {"full": full, "few": min(full, 3 * small)}.get(os.environ.get("MANOR_SIMULATE", ""), small)
+    return {"full": full, "few": min(full, 2 * small)}.get(os.environ.get("MANOR_SIMULATE", ""), small)
 
 
 def seeds(full: int, few: int, small: int) -> range:
