@@ -2,7 +2,7 @@
 
 Both clusters run at the same time, and what every agent knows is read from its log. `All know all` counts from the
 moment all agents but the first are told the address of the first; a death from the SIGKILL. Our agents measure their
-machine only once a minute here: thirty of them on one machine are thirty times its work, and gossip is what is compared.
+machine only once a minute here: thirty of them on one machine are thirty times its work, and gossip is the question.
 """
 
 from __future__ import annotations
