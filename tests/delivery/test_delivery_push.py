@@ -32,6 +32,16 @@ exec "$@"
 """
 
 
+def still_runs(call: str) -> bool:
+    """Whether the process of a noted call is still there; its number may be somebody else's by now."""
+    pid, command = call.split(maxsplit=1)
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    except FileNotFoundError:
+        return False
+    return " ".join(words) == command.strip()
+
+
 def wait_until(what: Callable[[], object]) -> None:
     ends_at = time.monotonic() + DEADLINE_S
     while not what():
@@ -410,7 +420,7 @@ def test_an_interrupted_push_stops_its_transfers_and_the_next_one_goes_on(
         _, said = pushing.communicate(timeout=DEADLINE_S)
     assert pushing.returncode == 130
     assert said == "manor push: interrupted; the same command goes on where this one stopped\n"
-    wait_until(lambda: not any(Path(f"/proc/{call.split()[0]}").exists() for call in node.calls))
+    wait_until(lambda: not any(still_runs(call) for call in node.calls))
     assert not (node.images / "app.1").exists()
     assert cluster.push(image, "--name", "app.1").returncode == 0
     assert build_index(node.images / "app.1").id == build_index(image).id
