@@ -19,8 +19,9 @@ import msgspec
 from manor import VERSION
 from manor.config.errors import ManorError
 from manor.kernel import mounts
+from manor.kernel.file_systems import sync_file_system
 from manor.vagga.config import Container
-from manor.vagga.durable import locked, remove_tree, sync_file_system, temporary
+from manor.vagga.durable import locked, remove_tree, temporary
 from manor.vagga.errors import PreparationError, UnknownVersion
 from manor.vagga.finish import finish
 from manor.vagga.flatten import Method, flatten

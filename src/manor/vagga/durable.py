@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from manor.kernel import syscalls
-
 TMP: Final = ".tmp."
 
 
@@ -47,15 +45,6 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     with open(fd, "wb") as file:
         file.write(data)
     os.replace(name, path)
-
-
-def sync_file_system(path: Path) -> None:
-    """syncfs(2): everything written to the file system of `path` so far is on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        syscalls.check(syscalls.libc.syncfs(fd), path)
-    finally:
-        os.close(fd)
 
 
 @contextmanager
